@@ -1,0 +1,193 @@
+package stomp
+
+import (
+	"context"
+	"crypto/rand"
+	"encoding/base64"
+	"io"
+	"log/slog"
+	"strings"
+	"sync"
+	"sync/atomic"
+
+	"github.com/caddy-stomp/caddy-stomp/stomp/frame"
+)
+
+// Broker routes messages between sessions by destination. It is long-lived:
+// what may change while it lives (endpoints, mounts, logger) is swapped
+// atomically. All methods may be called from any goroutine.
+type Broker struct {
+	name     string
+	rand     io.Reader
+	observer Observer
+	server   string
+
+	logger   atomic.Pointer[slog.Logger]
+	mounts   atomic.Pointer[map[string]Mount]
+	topics   topics
+	sessions directory
+	wheel    wheel
+	stats    stats
+	lastID   atomic.Uint64
+
+	draining atomic.Bool
+	open     atomic.Int64 // connections, of whatever state
+	idle     chan struct{}
+
+	mu        sync.Mutex
+	endpoints map[string]*Endpoint
+}
+
+// Config configures a [Broker].
+type Config struct {
+	// Name identifies the broker in logs and metrics.
+	Name string
+	// Observer follows the sessions. Default: nobody.
+	Observer Observer
+	// Logger. Default: slog.Default().
+	Logger *slog.Logger
+	// Server is the server header of CONNECTED (STOMP 1.2, "CONNECT or STOMP
+	// frame"). Default: "caddy-stomp".
+	Server string
+	// Rand is where session ids come from. Default: crypto/rand.
+	Rand io.Reader
+}
+
+// Observer follows the sessions of a broker. Its methods are called on
+// whatever goroutine finds out; for each session that Connected accepted Ended
+// is called once, later.
+type Observer interface {
+	// Connected is called with the CONNECT frame, which is valid during the
+	// call only, when nothing but the Observer can refuse the session any
+	// more; it does so with an *Error. CONNECTED follows. The session's lock
+	// is held: it must not block, nor call what changes the session.
+	Connected(s *Session, connect *frame.Frame) error
+	// Ended is called when the session has ended. No lock is held.
+	Ended(s *Session, end End)
+}
+
+// NewBroker returns a broker without endpoints.
+func NewBroker(c Config) *Broker {
+	b := &Broker{
+		name: c.Name, rand: c.Rand, observer: c.Observer, server: c.Server,
+		endpoints: make(map[string]*Endpoint),
+		idle:      make(chan struct{}, 1),
+	}
+	if b.rand == nil {
+		b.rand = rand.Reader
+	}
+	if b.server == "" {
+		b.server = "caddy-stomp"
+	}
+	if c.Logger == nil {
+		c.Logger = slog.Default()
+	}
+	b.SetLogger(c.Logger)
+	b.SetMounts(nil)
+	b.topics.init()
+	b.sessions.init()
+	return b
+}
+
+// Name is the broker's name.
+func (b *Broker) Name() string { return b.name }
+
+// Logger is the logger in force.
+func (b *Broker) Logger() *slog.Logger { return b.logger.Load() }
+
+// SetLogger puts another logger in force.
+func (b *Broker) SetLogger(l *slog.Logger) { b.logger.Store(l) }
+
+// SetMounts puts the mounts in force, by destination. A trailing slash makes
+// no difference in a mounted destination. Live subscriptions keep what they
+// read.
+func (b *Broker) SetMounts(mounts map[string]Mount) {
+	m := make(map[string]Mount, len(mounts))
+	for destination, mount := range mounts {
+		m[mountKey(destination)] = mount
+	}
+	b.mounts.Store(&m)
+}
+
+func (b *Broker) mount(destination string) Mount { return (*b.mounts.Load())[mountKey(destination)] }
+
+func mountKey(destination string) string {
+	if len(destination) > 1 {
+		return strings.TrimSuffix(destination, "/")
+	}
+	return destination
+}
+
+// Endpoint returns the endpoint with that name, made with the policy if it is
+// new; an existing one keeps its policy.
+func (b *Broker) Endpoint(name string, p Policy) *Endpoint {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	e := b.endpoints[name]
+	if e == nil {
+		e = &Endpoint{name: name, broker: b}
+		e.SetPolicy(p)
+		b.endpoints[name] = e
+	}
+	return e
+}
+
+// Endpoints are the endpoints that are not closed.
+func (b *Broker) Endpoints() []*Endpoint {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	all := make([]*Endpoint, 0, len(b.endpoints))
+	for _, e := range b.endpoints {
+		all = append(all, e)
+	}
+	return all
+}
+
+// Session returns the connected session with that id, or nil.
+func (b *Broker) Session(id string) *Session { return b.sessions.get(id) }
+
+// Sessions are the connected sessions.
+func (b *Broker) Sessions() []*Session { return b.sessions.all() }
+
+// Connections is how many connections there are, connected sessions or not.
+func (b *Broker) Connections() int { return int(b.open.Load()) }
+
+// Drain ends all sessions with ReasonServerShutdown and the close code, takes no new
+// ones, and returns when the last connection is gone or ctx ends; those that
+// are left then are dropped by their own timers.
+func (b *Broker) Drain(ctx context.Context, code int, text string) {
+	b.draining.Store(true)
+	for _, s := range b.sessions.everyone() {
+		s.End(End{Reason: ReasonServerShutdown, Code: code, Text: text})
+	}
+	for b.open.Load() > 0 {
+		select {
+		case <-b.idle:
+		case <-ctx.Done():
+			return
+		}
+	}
+}
+
+func (b *Broker) closed() {
+	if b.open.Add(-1) == 0 {
+		select {
+		case b.idle <- struct{}{}:
+		default:
+		}
+	}
+}
+
+func (b *Broker) nextMessageID() uint64 { return b.lastID.Add(1) }
+
+// sessionIDBytes is 128 bits (OWASP asks for 64 of entropy at least).
+const sessionIDBytes = 16
+
+// newSessionID mints an id that matches [A-Za-z0-9_-]{22}.
+func (b *Broker) newSessionID() (string, error) {
+	var raw [sessionIDBytes]byte
+	if _, err := io.ReadFull(b.rand, raw[:]); err != nil {
+		return "", err
+	}
+	return base64.RawURLEncoding.EncodeToString(raw[:]), nil
+}

@@ -1,0 +1,282 @@
+package stomp
+
+import (
+	"strings"
+	"time"
+
+	"github.com/caddy-stomp/caddy-stomp/stomp/frame"
+)
+
+// The state machine: a session is in connecting until CONNECT succeeded, in
+// connected until DISCONNECT or an error, then in gone.
+
+// connecting takes CONNECT or STOMP and nothing else (STOMP 1.2, "Connecting").
+func (s *Session) connecting(f *frame.Frame) error {
+	if f.Command != frame.Connect && f.Command != frame.Stomp {
+		return protocolErrorf("%s before CONNECT", f.Command)
+	}
+	v, err := negotiate(f.Header)
+	if err != nil {
+		return err
+	}
+	sends, wants, err := parseHeartBeat(f.Header.Get(frame.HdrHeartBeat))
+	if err != nil {
+		return err
+	}
+	if v == frame.V10 { // has no heart-beats
+		sends, wants = 0, 0
+	}
+	if err := s.connect(f, v, sends, wants); err != nil {
+		return err
+	}
+	s.handle = (*Session).connected
+	if id, ok := f.Header.Lookup(frame.HdrReceipt); ok {
+		s.receipt(id)
+	}
+	return nil
+}
+
+// connect makes the session a connected one, whole or not at all.
+func (s *Session) connect(f *frame.Frame, v frame.Version, sends, wants time.Duration) error {
+	p := s.endpoint.Policy()
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.phase != phaseConnecting {
+		return ErrEnded
+	}
+	if s.endpoint.sessions.Add(1) > int64(p.Limits.Sessions) {
+		s.endpoint.sessions.Add(-1)
+		return LimitExceeded("sessions", p.Limits.Sessions)
+	}
+	err := s.name()
+	if err == nil {
+		s.version = v
+		s.decoder.SetVersion(v)
+		s.connectedAt = time.Now().UnixNano()
+		if s.broker.observer != nil {
+			if err = s.broker.observer.Connected(s, f); err != nil {
+				s.broker.sessions.release(s.id)
+			}
+		}
+	}
+	if err != nil {
+		s.endpoint.sessions.Add(-1)
+		return err
+	}
+	s.broker.sessions.depart(s)
+	s.broker.stats.connects.Add(1)
+	s.phase = phaseConnected
+	s.beat.agree(sends, wants, p)
+	s.send(s.encode(&frame.Frame{Command: frame.Connected, Header: s.connectedHeader(p)}))
+	now := stamp()
+	s.beat.lastOut.Store(now)
+	first := now + s.beat.pingAt()
+	if s.beat.out > 0 {
+		first = min(first, now+s.beat.outAt())
+	}
+	s.broker.wheel.schedule(s, first)
+	return nil
+}
+
+func (s *Session) connectedHeader(p *Policy) frame.Header {
+	h := frame.Header{
+		{Name: frame.HdrVersion, Value: s.version.String()},
+		{Name: frame.HdrSession, Value: s.id},
+		{Name: frame.HdrServer, Value: s.broker.server},
+	}
+	if s.version != frame.V10 {
+		h = append(h, frame.Field{Name: frame.HdrHeartBeat, Value: formatHeartBeat(p)})
+	}
+	if u := s.handshake.User; u != "" {
+		h = append(h, frame.Field{Name: "user-name", Value: u})
+	}
+	return h
+}
+
+// name gives the session its id: the one that its URL asks for, if it may have
+// it, else a new one.
+func (s *Session) name() error {
+	if want := s.handshake.SessionID; validSessionID(want) {
+		want = strings.Clone(want)
+		if s.broker.sessions.claim(want, s) {
+			s.id = want
+			return nil
+		}
+	}
+	for {
+		id, err := s.broker.newSessionID()
+		if err != nil {
+			return &Error{Message: "no session id could be made", Reason: ReasonServerShutdown, Code: 1011, Err: err}
+		}
+		if s.broker.sessions.claim(id, s) {
+			s.id = id
+			return nil
+		}
+	}
+}
+
+// validSessionID: [A-Za-z0-9_-]{8,64}
+func validSessionID(id string) bool {
+	if len(id) < 8 || len(id) > 64 {
+		return false
+	}
+	for i := range len(id) {
+		switch c := id[i]; {
+		case c >= 'A' && c <= 'Z', c >= 'a' && c <= 'z', c >= '0' && c <= '9', c == '_', c == '-':
+		default:
+			return false
+		}
+	}
+	return true
+}
+
+// negotiate chooses the highest common version; a client that names none
+// speaks 1.0 (STOMP 1.2, "Protocol Negotiation").
+func negotiate(h frame.Header) (frame.Version, error) {
+	accept, ok := h.Lookup(frame.HdrAcceptVersion)
+	if !ok {
+		return frame.V10, nil
+	}
+	var best frame.Version
+	for name := range strings.SplitSeq(accept, ",") {
+		if v, ok := frame.ParseVersion(strings.TrimSpace(name)); ok {
+			best = max(best, v)
+		}
+	}
+	if best == 0 {
+		return 0, &Error{
+			Message: "unsupported protocol version",
+			Detail:  "supported protocol versions are 1.0, 1.1 and 1.2",
+			Header:  frame.Header{{Name: frame.HdrVersion, Value: "1.0,1.1,1.2"}},
+		}
+	}
+	return best, nil
+}
+
+// connected takes everything but CONNECT (STOMP 1.2, "Client Frames"). A
+// RECEIPT follows the effect of the frame that asks for it.
+func (s *Session) connected(f *frame.Frame) error {
+	var err error
+	switch f.Command {
+	case frame.Send:
+		err = s.onSend(f)
+	case frame.Subscribe:
+		err = s.onSubscribe(f)
+	case frame.Unsubscribe:
+		err = s.onUnsubscribe(f)
+	case frame.Disconnect:
+		s.handle = (*Session).gone
+		s.disconnect(f)
+		return ErrEnded
+	case frame.Connect, frame.Stomp:
+		err = protocolErrorf("%s: already connected", f.Command)
+	case frame.Ack, frame.Nack, frame.Begin, frame.Commit, frame.Abort:
+		err = protocolErrorf("%s: this server has no acknowledgements and transactions yet", f.Command)
+	default:
+		err = protocolErrorf("unknown command %q", f.Command)
+	}
+	if err != nil {
+		return err
+	}
+	if id, ok := f.Header.Lookup(frame.HdrReceipt); ok {
+		s.receipt(id)
+	}
+	return nil
+}
+
+// gone ignores what was sent after DISCONNECT (STOMP 1.2, "DISCONNECT":
+// clients MUST NOT send any more frames).
+func (s *Session) gone(*frame.Frame) error { return ErrEnded }
+
+func (s *Session) receipt(id string) { s.send(s.receiptMessage(id)) }
+
+func (s *Session) receiptMessage(id string) *Message {
+	return s.encode(&frame.Frame{Command: frame.Receipt, Header: frame.Header{{Name: frame.HdrReceiptID, Value: id}}})
+}
+
+func (s *Session) disconnect(f *frame.Frame) {
+	var last *Message
+	if id, ok := f.Header.Lookup(frame.HdrReceipt); ok {
+		last = s.receiptMessage(id)
+	}
+	s.end(End{Reason: ReasonDisconnect}, last)
+}
+
+func (s *Session) destination(f *frame.Frame) (string, error) {
+	d := f.Header.Get(frame.HdrDestination)
+	if d == "" {
+		return "", protocolErrorf("%s: destination is missing", f.Command)
+	}
+	if limit := s.endpoint.Policy().Limits.Destination; len(d) > limit {
+		return "", LimitExceeded("destination", limit)
+	}
+	return d, nil
+}
+
+func unknownDestination(f *frame.Frame, destination string) error {
+	return protocolErrorf("%s: no such destination %q; topics begin with %s", f.Command, destination, topicPrefix)
+}
+
+const topicPrefix = "/topic/"
+
+func isTopic(destination string) bool {
+	return len(destination) > len(topicPrefix) && strings.HasPrefix(destination, topicPrefix)
+}
+
+func (s *Session) onSend(f *frame.Frame) error {
+	destination, err := s.destination(f)
+	if err != nil {
+		return err
+	}
+	if f.Header.Get(frame.HdrTransaction) != "" {
+		return protocolErrorf("SEND: this server has no transactions yet")
+	}
+	if m := s.broker.mount(destination); m != nil {
+		return m.Send(s, f)
+	}
+	if !isTopic(destination) {
+		return unknownDestination(f, destination)
+	}
+	s.broker.topics.publish(destination, &publication{header: passedOn(f.Header), body: f.Body}, s.broker.nextMessageID)
+	return nil
+}
+
+func (s *Session) onSubscribe(f *frame.Frame) error {
+	destination, err := s.destination(f)
+	if err != nil {
+		return err
+	}
+	id := f.Header.Get(frame.HdrID)
+	if id == "" && s.version != frame.V10 {
+		return protocolErrorf("SUBSCRIBE: id is missing")
+	}
+	if ack := f.Header.Get(frame.HdrAck); ack != "" && ack != "auto" {
+		return protocolErrorf("SUBSCRIBE: this server has no acknowledgements yet: ack must be auto, not %q", ack)
+	}
+	// cloned, so that not the whole frame stays in memory with them
+	sub := &Subscription{session: s, id: strings.Clone(id), destination: strings.Clone(destination)}
+	if m := s.broker.mount(destination); m != nil {
+		if sub.feed, sub.cursor.snapshot, err = m.Subscribe(s); err != nil {
+			return err
+		}
+	} else if !isTopic(destination) {
+		return unknownDestination(f, destination)
+	}
+	return s.addSubscription(sub)
+}
+
+func (s *Session) onUnsubscribe(f *frame.Frame) error {
+	id, destination := f.Header.Get(frame.HdrID), ""
+	if id == "" {
+		if s.version != frame.V10 {
+			return protocolErrorf("UNSUBSCRIBE: id is missing")
+		}
+		if destination = f.Header.Get(frame.HdrDestination); destination == "" {
+			return protocolErrorf("UNSUBSCRIBE: id or destination is missing")
+		}
+	}
+	if !s.removeSubscription(id, destination) {
+		return protocolErrorf("UNSUBSCRIBE: no such subscription %q", id+destination)
+	}
+	return nil
+}

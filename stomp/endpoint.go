@@ -1,0 +1,101 @@
+package stomp
+
+import (
+	"sync/atomic"
+)
+
+// Endpoint is where sessions come in: a name, and the policy that they live
+// under. It outlives the configuration that made it.
+type Endpoint struct {
+	name     string
+	broker   *Broker
+	policy   atomic.Pointer[Policy]
+	sessions atomic.Int64 // connected
+	closed   atomic.Bool
+}
+
+// Name identifies the endpoint in its broker, across reloads.
+func (e *Endpoint) Name() string { return e.name }
+
+// Broker is the broker that the endpoint belongs to.
+func (e *Endpoint) Broker() *Broker { return e.broker }
+
+// Policy is the policy in force. It must not be changed.
+func (e *Endpoint) Policy() *Policy { return e.policy.Load() }
+
+// SetPolicy puts another policy in force, for the sessions that live too.
+func (e *Endpoint) SetPolicy(p Policy) {
+	p = p.withDefaults()
+	e.policy.Store(&p)
+}
+
+// Sessions is how many sessions are connected.
+func (e *Endpoint) Sessions() int { return int(e.sessions.Load()) }
+
+// Handshake is what the server knows of a client before its first frame. It
+// is evaluated once and never changes; nothing of an HTTP request is in it.
+type Handshake struct {
+	// SessionID is the id that the client's URL asks for; used if it is well
+	// formed and nobody has or recently had it. Otherwise one is minted.
+	SessionID string
+	// Aliases are further names, separated by "/", by which the client may
+	// call its own session: the segments of its own URL.
+	Aliases string
+	// User is the authenticated name; empty for an anonymous client.
+	User string
+	// Attributes are facts that the server asserts.
+	Attributes []Attribute
+	// Transport is the kind of connection, such as "websocket".
+	Transport string
+	// RemoteAddr is the peer's address, for the log.
+	RemoteAddr string
+}
+
+// Attribute is a fact about a session that the client cannot touch. Peers see
+// it only if it is public.
+type Attribute struct {
+	Name, Value string
+	Public      bool
+}
+
+// NewSession makes the session of a new connection. It is the transport's
+// receiver; until CONNECT it counts for nobody. The error is [ErrDraining]
+// when the endpoint was closed or its broker is about to stop.
+func (e *Endpoint) NewSession(t Transport, hs *Handshake) (*Session, error) {
+	p := e.Policy()
+	s := &Session{broker: e.broker, endpoint: e, transport: t, handshake: hs, handle: (*Session).connecting}
+	s.decoder.SetLimits(&p.Limits.Frame)
+	// first be seen by Close and Drain, then look whether they came before
+	e.broker.sessions.arrive(s)
+	if e.Draining() {
+		e.broker.sessions.depart(s)
+		return nil, ErrDraining
+	}
+	e.broker.open.Add(1)
+	now := stamp()
+	s.beat.lastIn.Store(now)
+	s.beat.lastOut.Store(now)
+	s.connectBy = now + int64(p.Limits.Connect)
+	e.broker.wheel.schedule(s, s.connectBy)
+	return s, nil
+}
+
+// Draining says that NewSession would refuse.
+func (e *Endpoint) Draining() bool { return e.closed.Load() || e.broker.draining.Load() }
+
+// Close ends the endpoint's sessions with ReasonServerShutdown and an RFC 6455
+// close code, and takes no new ones. Those who stay elsewhere on the broker
+// are told as of any other end.
+func (e *Endpoint) Close(code int, text string) {
+	e.closed.Store(true)
+	e.broker.mu.Lock()
+	if e.broker.endpoints[e.name] == e {
+		delete(e.broker.endpoints, e.name)
+	}
+	e.broker.mu.Unlock()
+	for _, s := range e.broker.sessions.everyone() {
+		if s.endpoint == e {
+			s.End(End{Reason: ReasonServerShutdown, Code: code, Text: text})
+		}
+	}
+}

@@ -1,0 +1,104 @@
+package stomp
+
+import (
+	"time"
+
+	"github.com/caddy-stomp/caddy-stomp/stomp/frame"
+)
+
+// Policy is what an operator decides about an endpoint and may change while
+// sessions live. It is read-only once given to an [Endpoint]; its zero values
+// are replaced by [DefaultPolicy]'s. What a session agreed in its handshake
+// (heart-beats, user, attributes) stays as it was.
+type Policy struct {
+	// HeartBeatSend and HeartBeatReceive are the server's side of heart-beat
+	// negotiation: how often it can send, and how often it would like to
+	// receive. Negative: not at all. Default: 10s each.
+	HeartBeatSend, HeartBeatReceive time.Duration
+
+	// PingTimeout bounds the silence of a client that sends no heart-beats:
+	// it is pinged after three quarters of it, and given up at its end.
+	// Default: 30s.
+	PingTimeout time.Duration
+
+	Limits Limits
+}
+
+// Limits bounds everything that a client can make grow.
+type Limits struct {
+	// Frame bounds command, header lines, header count and frame size.
+	Frame frame.Limits
+	// Subscriptions per session. Default: 1000.
+	Subscriptions int
+	// Destination is the longest destination in bytes. Default: 255.
+	Destination int
+	// Pending is how many bytes may wait to be written to one session.
+	// Beyond: ReasonSlowConsumer. Default: 1 MiB.
+	Pending int
+	// Connect is how long a connection may take to send CONNECT. Default: 10s.
+	Connect time.Duration
+	// Sessions of the endpoint at the same time. Default: 100000.
+	Sessions int
+}
+
+// ClientDataHeader is the CONNECT header in which a client may tell its client
+// data. Its length has a limit of its own, apart from other header lines.
+const ClientDataHeader = "client-data"
+
+// DefaultClientData is the default limit of client data in bytes.
+const DefaultClientData = 4 << 10
+
+// DefaultPolicy returns the policy of an endpoint that sets nothing.
+func DefaultPolicy() Policy {
+	limits := frame.DefaultLimits()
+	limits.Named = map[string]int{ClientDataHeader: DefaultClientData}
+	return Policy{
+		HeartBeatSend:    10 * time.Second,
+		HeartBeatReceive: 10 * time.Second,
+		PingTimeout:      30 * time.Second,
+		Limits: Limits{
+			Frame:         limits,
+			Subscriptions: 1000,
+			Destination:   255,
+			Pending:       1 << 20,
+			Connect:       10 * time.Second,
+			Sessions:      100_000,
+		},
+	}
+}
+
+// ClientData is the limit of client data in bytes.
+func (l *Limits) ClientData() int { return l.Frame.Named[ClientDataHeader] }
+
+// withDefaults fills what was left at zero.
+func (p Policy) withDefaults() Policy {
+	d := DefaultPolicy()
+	orDuration(&p.HeartBeatSend, d.HeartBeatSend)
+	orDuration(&p.HeartBeatReceive, d.HeartBeatReceive)
+	orDuration(&p.PingTimeout, d.PingTimeout)
+	orDuration(&p.Limits.Connect, d.Limits.Connect)
+	orInt(&p.Limits.Frame.Command, d.Limits.Frame.Command)
+	orInt(&p.Limits.Frame.HeaderLine, d.Limits.Frame.HeaderLine)
+	orInt(&p.Limits.Frame.Headers, d.Limits.Frame.Headers)
+	orInt(&p.Limits.Frame.Frame, d.Limits.Frame.Frame)
+	if p.Limits.Frame.Named == nil {
+		p.Limits.Frame.Named = d.Limits.Frame.Named
+	}
+	orInt(&p.Limits.Subscriptions, d.Limits.Subscriptions)
+	orInt(&p.Limits.Destination, d.Limits.Destination)
+	orInt(&p.Limits.Pending, d.Limits.Pending)
+	orInt(&p.Limits.Sessions, d.Limits.Sessions)
+	return p
+}
+
+func orInt(v *int, def int) {
+	if *v == 0 {
+		*v = def
+	}
+}
+
+func orDuration(v *time.Duration, def time.Duration) {
+	if *v == 0 {
+		*v = def
+	}
+}

@@ -1,0 +1,96 @@
+package stomp
+
+import (
+	"strconv"
+	"sync"
+	"unicode/utf8"
+
+	"github.com/caddy-stomp/caddy-stomp/stomp/frame"
+)
+
+// publication is a message before it is addressed. It is encoded once for
+// each variant of its receivers, not for each receiver.
+type publication struct {
+	header frame.Header // what is passed on of the sender's headers
+	body   []byte
+
+	mu       sync.Mutex
+	variants []encodedVariant // of a feed's entries, which many read at different times
+}
+
+// variant is all that may differ between the receivers of one message.
+type variant struct {
+	version      frame.Version
+	subscription string
+	destination  string
+}
+
+type encodedVariant struct {
+	variant
+	message *Message
+}
+
+// maxVariants bounds what a publication that is kept remembers. Pages use a
+// handful of subscription ids; whoever makes one up per client has his
+// messages encoded for each.
+const maxVariants = 8
+
+// encode makes the MESSAGE frame (STOMP 1.2, "MESSAGE"). Two allocations,
+// shared by all receivers of the variant.
+func (p *publication) encode(v variant, messageID uint64) *Message {
+	size := len("MESSAGE\nsubscription:\nmessage-id:\ndestination:\ncontent-length:\n\n") + 2*20 +
+		len(v.subscription) + len(v.destination) + len(p.body) + 16
+	for _, f := range p.header {
+		size += len(f.Name) + len(f.Value) + 4
+	}
+	dst := make([]byte, 0, size)
+	dst = append(dst, "MESSAGE\n"...)
+	if v.subscription != "" { // optional in 1.0
+		dst = frame.AppendField(dst, v.version, frame.HdrSubscription, v.subscription)
+	}
+	dst = append(dst, "message-id:"...)
+	dst = strconv.AppendUint(dst, messageID, 36)
+	dst = append(dst, '\n')
+	dst = frame.AppendField(dst, v.version, frame.HdrDestination, v.destination)
+	for _, f := range p.header {
+		dst = frame.AppendField(dst, v.version, f.Name, f.Value)
+	}
+	dst = append(dst, "content-length:"...)
+	dst = strconv.AppendInt(dst, int64(len(p.body)), 10)
+	dst = append(dst, "\n\n"...)
+	dst = append(dst, p.body...)
+	dst = append(dst, 0)
+	return &Message{Data: dst, Binary: !utf8.Valid(p.body)}
+}
+
+// shared is encode for a publication that is kept: the message is remembered.
+func (p *publication) shared(v variant, nextID func() uint64) *Message {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	for i := range p.variants {
+		if p.variants[i].variant == v {
+			return p.variants[i].message
+		}
+	}
+	m := p.encode(v, nextID())
+	if len(p.variants) < maxVariants {
+		p.variants = append(p.variants, encodedVariant{v, m})
+	}
+	return m
+}
+
+// passedOn is a sender's header without what is the server's to say (STOMP
+// 1.2, "MESSAGE"): nobody can be made to see another message-id, receipt or
+// length than the true one.
+func passedOn(h frame.Header) frame.Header {
+	kept := make(frame.Header, 0, len(h))
+	for _, f := range h {
+		switch f.Name {
+		case frame.HdrDestination, frame.HdrReceipt, frame.HdrTransaction, frame.HdrLogin, frame.HdrPasscode,
+			frame.HdrMessageID, frame.HdrSubscription, frame.HdrAck, frame.HdrContentLength:
+		default:
+			kept = append(kept, f)
+		}
+	}
+	return kept
+}

@@ -1,0 +1,284 @@
+package stomp
+
+import (
+	"context"
+	"errors"
+	"log/slog"
+	"net"
+	"os"
+	"sync"
+	"time"
+
+	"github.com/caddy-stomp/caddy-stomp/stomp/frame"
+)
+
+// Session is one STOMP client, from its first byte to its end. It is the
+// [Receiver] of its transport.
+type Session struct {
+	broker    *Broker
+	endpoint  *Endpoint
+	transport Transport
+	handshake *Handshake
+
+	// set by CONNECT, before anybody else sees the session
+	id          string
+	version     frame.Version
+	connectedAt int64 // unix nanoseconds
+
+	// reading goroutine only: the state machine is this function
+	handle  func(*Session, *frame.Frame) error
+	decoder frame.Decoder
+
+	beat      beat
+	connectBy int64 // a stamp
+	place     wheelPlace
+	out       outbox
+
+	mu    sync.Mutex
+	phase phase
+	subs  []*Subscription
+	feeds int         // how many of subs read a feed
+	abort *time.Timer // bounds the closing handshake
+}
+
+type phase uint8
+
+const (
+	phaseConnecting phase = iota
+	phaseConnected
+	phaseEnded
+)
+
+// End is how a session ended.
+type End struct {
+	Reason Reason
+	// Code is the WebSocket close code: what the client sent, or what the
+	// server sends. Default: the reason's.
+	Code int
+	// Text is the close reason and the ERROR's message. Default: the reason's.
+	Text string
+	// Err is the cause, if it was a failure. For the log.
+	Err error
+	// At is when it ended. Set by the session.
+	At time.Time
+	// Silence is how long nothing had been received. Set by the session.
+	Silence time.Duration
+}
+
+// ID is the session id that CONNECTED told; empty before.
+func (s *Session) ID() string { return s.id }
+
+// User is the authenticated name, or empty.
+func (s *Session) User() string { return s.handshake.User }
+
+// Handshake is what the server knew before the first frame. It must not be
+// changed.
+func (s *Session) Handshake() *Handshake { return s.handshake }
+
+// Version is the STOMP version agreed.
+func (s *Session) Version() frame.Version { return s.version }
+
+// ConnectedAt is when CONNECTED was sent.
+func (s *Session) ConnectedAt() time.Time { return time.Unix(0, s.connectedAt) }
+
+// Endpoint is where the session came in.
+func (s *Session) Endpoint() *Endpoint { return s.endpoint }
+
+// Receive implements [Receiver].
+func (s *Session) Receive(p []byte, _ bool) error {
+	s.beat.lastIn.Store(stamp())
+	s.broker.stats.bytesIn.Add(uint64(len(p)))
+	err := s.decoder.Decode(p, s.frame)
+	if err != nil && !errors.Is(err, ErrEnded) {
+		s.fail(err, nil)
+		err = ErrEnded
+	}
+	return err
+}
+
+// Alive implements [Receiver].
+func (s *Session) Alive() { s.beat.lastIn.Store(stamp()) }
+
+// Flush implements [Receiver].
+func (s *Session) Flush() { s.wake() }
+
+// Fail implements [Receiver].
+func (s *Session) Fail(err error) { s.fail(err, nil) }
+
+// Closed implements [Receiver].
+func (s *Session) Closed(e Ending) {
+	s.out.mu.Lock()
+	s.out.state = outboxClosed // nobody is there to read
+	s.out.mu.Unlock()
+	var refusal *Error
+	if errors.As(e.Err, &refusal) {
+		s.fail(e.Err, nil)
+	} else {
+		s.end(End{Reason: reasonOfClose(e.Code), Code: e.Code, Err: e.Err}, nil)
+	}
+	s.mu.Lock()
+	if s.abort != nil {
+		s.abort.Stop()
+	}
+	s.mu.Unlock()
+	s.broker.closed()
+}
+
+// frame handles one frame: the state decides how.
+func (s *Session) frame(f *frame.Frame) error {
+	s.broker.stats.framesIn.Add(1)
+	err := s.handle(s, f)
+	if err != nil && !errors.Is(err, ErrEnded) {
+		s.fail(err, f)
+		return ErrEnded
+	}
+	return err
+}
+
+// fail tells the client what was wrong, and ends the session (STOMP 1.2,
+// "ERROR"). f is the offending frame, if it could be decoded.
+func (s *Session) fail(err error, f *frame.Frame) {
+	e := asError(err)
+	h := append(frame.Header{{Name: frame.HdrMessage, Value: e.Message}}, e.Header...)
+	if f != nil {
+		if id, ok := f.Header.Lookup(frame.HdrReceipt); ok {
+			h = append(h, frame.Field{Name: frame.HdrReceiptID, Value: id})
+		}
+	}
+	h = append(h, frame.Field{Name: frame.HdrContentType, Value: "text/plain"})
+	m := s.encode(&frame.Frame{Command: frame.Error, Header: h, Body: []byte(e.Detail)})
+	s.end(End{Reason: e.Reason, Code: e.Code, Text: e.Message, Err: err}, m)
+}
+
+// encode makes a message of a frame of the server's own.
+func (s *Session) encode(f *frame.Frame) *Message {
+	v := s.version
+	if v == 0 {
+		v = frame.V12
+	}
+	return &Message{Data: frame.Append(nil, v, f)}
+}
+
+// End ends the session: the client gets an ERROR frame if the reason has a
+// text, and the connection is closed. It returns at once and says whether it
+// was this call that ended the session. From any goroutine.
+func (s *Session) End(e End) bool {
+	return s.end(e, nil)
+}
+
+// closeTimeout bounds what follows the end: writing the ERROR, and the
+// client's part of the closing handshake.
+const closeTimeout = 5 * time.Second
+
+// end is the only way that a session ends. last goes out before the close.
+func (s *Session) end(e End, last *Message) bool {
+	now := stamp()
+	s.mu.Lock()
+	if s.phase == phaseEnded {
+		s.mu.Unlock()
+		return false
+	}
+	was := s.phase
+	s.phase = phaseEnded
+	for _, sub := range s.subs {
+		s.detach(sub)
+	}
+	s.subs = nil
+	s.broker.wheel.remove(s)
+	s.abort = time.AfterFunc(closeTimeout, s.transport.Abort)
+	s.mu.Unlock()
+
+	info := e.Reason.info()
+	if e.Code == 0 {
+		e.Code = info.code
+	}
+	if e.Text == "" {
+		e.Text = info.text
+	}
+	e.At = time.Now()
+	e.Silence = time.Duration(now - s.beat.lastIn.Load())
+
+	if last == nil && info.text != "" {
+		last = s.encode(&frame.Frame{Command: frame.Error, Header: frame.Header{{Name: frame.HdrMessage, Value: e.Text}}})
+	}
+	if e.Reason == ReasonConnectionLost {
+		last = nil
+	}
+	s.finish(last, e.Code, e.Text, e.Reason == ReasonSlowConsumer)
+
+	s.log(e)
+	if was == phaseConnecting {
+		s.broker.sessions.depart(s)
+		return true
+	}
+	s.broker.sessions.release(s.id)
+	s.endpoint.sessions.Add(-1)
+	s.broker.stats.ended(e)
+	if s.broker.observer != nil {
+		s.broker.observer.Ended(s, e)
+	}
+	return true
+}
+
+func (s *Session) log(e End) {
+	l := s.broker.Logger()
+	if !l.Enabled(context.Background(), slog.LevelDebug) {
+		return
+	}
+	attrs := []any{
+		"session_id", s.id, "user", s.handshake.User, "remote_addr", s.handshake.RemoteAddr,
+		"endpoint", s.endpoint.name, "reason", e.Reason.String(), "code", e.Code, "silence", e.Silence,
+	}
+	if e.Err != nil {
+		attrs = append(attrs, "error", e.Err)
+	}
+	l.Debug("session ended", attrs...)
+}
+
+// tick looks after the session's silence and returns when to look again. The
+// wheel calls it, on its own goroutine.
+func (s *Session) tick(now int64) (next int64) {
+	s.mu.Lock()
+	phase := s.phase
+	s.mu.Unlock()
+	if phase == phaseConnecting {
+		if now >= s.connectBy {
+			limit := s.endpoint.Policy().Limits.Connect
+			s.fail(LimitExceeded("connect_timeout", limit), nil)
+		}
+		return s.connectBy
+	}
+	b := &s.beat
+	next = now + b.in
+
+	silent := b.lastIn.Load()
+	switch {
+	case now >= silent+b.giveUp():
+		s.end(End{Reason: ReasonHeartBeatTimeout}, nil)
+		return now
+	case now >= silent+b.pingAt():
+		if !b.pinged {
+			b.pinged = true
+			s.ping()
+		}
+		next = silent + b.giveUp()
+	default:
+		b.pinged = false
+		next = silent + b.pingAt()
+	}
+
+	if b.out > 0 {
+		idle := b.lastOut.Load()
+		if now >= idle+b.outAt() {
+			s.send(heartBeat)
+			idle = now
+		}
+		next = min(next, idle+b.outAt())
+	}
+	return next
+}
+
+func isTimeout(err error) bool {
+	var ne net.Error
+	return errors.Is(err, os.ErrDeadlineExceeded) || errors.As(err, &ne) && ne.Timeout()
+}

@@ -1,0 +1,124 @@
+package sockjs
+
+import (
+	"encoding/json"
+	"errors"
+	"net/http"
+	"strconv"
+	"sync"
+
+	"github.com/caddy-stomp/caddy-stomp/stomp"
+	"github.com/caddy-stomp/caddy-stomp/stomp/websocket"
+)
+
+// websocket serves the websocket transport: the protocol's frames, each in a
+// message of a WebSocket.
+func (h *Handler) websocket(w http.ResponseWriter, r *http.Request, server, session string) {
+	if r.Method != http.MethodGet {
+		notAllowed(w, "GET")
+		return
+	}
+	if !websocket.IsUpgrade(r) {
+		http.Error(w, `Can "Upgrade" only to "WebSocket".`, http.StatusBadRequest)
+		return
+	}
+	c := Connection{Transport: "sockjs-websocket", Server: server, Session: session}
+	_ = websocket.Accept(w, r, h.config.WebSocket, func(t stomp.Transport) (stomp.Receiver, error) {
+		f := &framed{Transport: t}
+		receiver, err := h.config.Open(r, c, f)
+		if err != nil {
+			return nil, err
+		}
+		f.Receiver = receiver
+		// before the reader runs, so that nobody else writes
+		if err := t.Write([]*stomp.Message{openFrame}); err != nil {
+			t.Abort() // the reader will find out, and tell the receiver
+		}
+		return f, nil
+	})
+}
+
+var openFrame = &stomp.Message{Data: []byte("o")}
+
+// framed puts the frames of the protocol between a WebSocket and a receiver:
+// "a[...]" out, arrays of strings in.
+type framed struct {
+	stomp.Transport
+	stomp.Receiver
+	partial []byte // a message that comes in pieces
+}
+
+// TextOnly implements [stomp.TextOnly]: messages are JSON strings.
+func (f *framed) TextOnly() {}
+
+var batches = sync.Pool{New: func() any { return new([]*stomp.Message) }}
+
+// Write implements [stomp.Transport].
+func (f *framed) Write(batch []*stomp.Message) error {
+	framed := batches.Get().(*[]*stomp.Message)
+	for _, m := range batch {
+		*framed = append(*framed, m.Form(encodeArray))
+	}
+	err := f.Transport.Write(*framed)
+	clear(*framed)
+	*framed = (*framed)[:0]
+	batches.Put(framed)
+	return err
+}
+
+// Close implements [stomp.Transport]: the code and the reason travel in the
+// protocol's close frame, the WebSocket is closed with 1000.
+func (f *framed) Close(code int, text string) {
+	reason := appendString(nil, []byte(text))
+	c := append([]byte("c["+strconv.Itoa(code)+","), reason...)
+	if err := f.Transport.Write([]*stomp.Message{{Data: append(c, ']')}}); err != nil {
+		f.Abort()
+		return
+	}
+	f.Transport.Close(1000, "")
+}
+
+var errBrokenJSON = errors.New("broken JSON encoding: a SockJS message is an array of strings")
+
+// Receive implements [stomp.Receiver].
+func (f *framed) Receive(p []byte, more bool) error {
+	if more || f.partial != nil {
+		f.partial = append(f.partial, p...)
+		if more {
+			f.Receiver.Alive()
+			return nil
+		}
+		p, f.partial = f.partial, nil
+	}
+	messages, err := decodePayload(p)
+	if err != nil {
+		f.Receiver.Fail(err)
+		return err
+	}
+	for _, m := range messages {
+		if err := f.Receiver.Receive([]byte(m), false); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// decodePayload reads what a client sends: an array of strings, or one string.
+// Nothing, and an empty array, are no messages.
+func decodePayload(p []byte) ([]string, error) {
+	if len(p) == 0 {
+		return nil, nil
+	}
+	if p[0] == '"' {
+		var one string
+		if err := json.Unmarshal(p, &one); err != nil {
+			return nil, errBrokenJSON
+		}
+		return []string{one}, nil
+	}
+	var many []string
+	if err := json.Unmarshal(p, &many); err != nil || many == nil {
+		return nil, errBrokenJSON
+	}
+	return many, nil
+}

@@ -1,0 +1,196 @@
+package websocket
+
+import (
+	"errors"
+	"io"
+	"net"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/gorilla/websocket"
+
+	"github.com/caddy-stomp/caddy-stomp/stomp"
+)
+
+// conn is a WebSocket connection as a [stomp.Transport].
+type conn struct {
+	ws  *websocket.Conn
+	out *batchConn
+
+	pong    atomic.Pointer[string] // the answer to the latest ping, until it is written
+	closing atomic.Bool            // Close was called
+}
+
+// closeWait is how long the peer may take for its part of the closing
+// handshake (RFC 6455 section 7.1.1: the server closes the connection).
+const closeWait = 2 * time.Second
+
+func newConn(ws *websocket.Conn, out *batchConn, config Config) *conn {
+	if config.SilenceTimeout == 0 {
+		config.SilenceTimeout = 30 * time.Second
+	}
+	if config.WriteTimeout == 0 {
+		config.WriteTimeout = 10 * time.Second
+	}
+	if config.MaxMessage == 0 {
+		config.MaxMessage = 16 << 20
+	}
+	out.timeout = config.WriteTimeout
+	setSocketOptions(out.Conn, config.SilenceTimeout)
+	ws.SetReadLimit(config.MaxMessage)
+	return &conn{ws: ws, out: out}
+}
+
+// Write implements [stomp.Transport].
+func (c *conn) Write(batch []*stomp.Message) error {
+	if p := c.pong.Swap(nil); p != nil {
+		if err := c.ws.WriteControl(websocket.PongMessage, []byte(*p), time.Time{}); err != nil {
+			return err
+		}
+	}
+	for _, m := range batch {
+		kind := websocket.TextMessage
+		if m.Binary {
+			kind = websocket.BinaryMessage
+		}
+		if err := c.ws.WriteMessage(kind, m.Data); err != nil {
+			return err
+		}
+	}
+	return c.out.Flush()
+}
+
+// Ping implements [stomp.Transport].
+func (c *conn) Ping() error {
+	if err := c.ws.WriteControl(websocket.PingMessage, nil, time.Time{}); err != nil {
+		return err
+	}
+	return c.out.Flush()
+}
+
+// maxCloseText is what fits into a close frame beside the code (RFC 6455
+// section 5.5).
+const maxCloseText = 123
+
+// Close implements [stomp.Transport].
+func (c *conn) Close(code int, text string) {
+	c.closing.Store(true)
+	if code == websocket.CloseAbnormalClosure || code == websocket.CloseNoStatusReceived {
+		code = websocket.CloseNormalClosure // neither may be sent
+	}
+	for len(text) > maxCloseText {
+		text = text[:maxCloseText]
+	}
+	err := c.ws.WriteControl(websocket.CloseMessage, websocket.FormatCloseMessage(code, trimUTF8(text)), time.Time{})
+	if err == nil {
+		err = c.out.Flush()
+	}
+	if err != nil {
+		c.Abort()
+		return
+	}
+	_ = c.out.SetReadDeadline(time.Now().Add(closeWait))
+}
+
+// trimUTF8 drops the bytes of a character that was cut.
+func trimUTF8(s string) string {
+	for len(s) > 0 && s[len(s)-1]&0xC0 == 0x80 {
+		s = s[:len(s)-1]
+	}
+	return s
+}
+
+// Abort implements [stomp.Transport].
+func (c *conn) Abort() { _ = c.out.Conn.Close() }
+
+// reads are the buffers of connections that have something to read.
+var reads = sync.Pool{New: func() any { b := make([]byte, 4<<10); return &b }}
+
+// read is the reading goroutine: the only one that an idle connection has.
+func (c *conn) read(receiver stomp.Receiver) {
+	c.ws.SetPingHandler(func(data string) error {
+		c.pong.Store(&data)
+		receiver.Alive()
+		receiver.Flush()
+		return nil
+	})
+	c.ws.SetPongHandler(func(string) error {
+		receiver.Alive()
+		return nil
+	})
+	c.ws.SetCloseHandler(func(int, string) error { return nil }) // answered in end
+
+	var err error
+	discard := false
+	for err == nil {
+		var r io.Reader
+		if _, r, err = c.ws.NextReader(); err != nil {
+			break
+		}
+		err = c.message(r, receiver, &discard)
+	}
+	c.end(receiver, err)
+}
+
+// message passes one message on. After an error of the receiver what comes is
+// read and discarded, so that the kernel has no reason to reset the connection
+// before the peer has read why it is closed.
+func (c *conn) message(r io.Reader, receiver stomp.Receiver, discard *bool) error {
+	buf := reads.Get().(*[]byte)
+	defer reads.Put(buf)
+	for {
+		n, err := fill(r, *buf)
+		more := err == nil
+		if !more && !errors.Is(err, io.EOF) {
+			return err
+		}
+		if !*discard && (n > 0 || !more) {
+			*discard = receiver.Receive((*buf)[:n], more) != nil
+		}
+		if !more {
+			return nil
+		}
+	}
+}
+
+// fill reads until p is full; io.EOF says that the message ends.
+func fill(r io.Reader, p []byte) (n int, err error) {
+	for n < len(p) && err == nil {
+		var m int
+		m, err = r.Read(p[n:])
+		n += m
+	}
+	return n, err
+}
+
+func (c *conn) end(receiver stomp.Receiver, err error) {
+	ending := stomp.Ending{Code: websocket.CloseAbnormalClosure, Err: err}
+	var ce *websocket.CloseError
+	switch {
+	case errors.As(err, &ce) && ce.Code != websocket.CloseAbnormalClosure:
+		ending = stomp.Ending{Code: ce.Code}
+	case errors.Is(err, websocket.ErrReadLimit):
+		ending = stomp.Ending{Code: websocket.CloseMessageTooBig, Err: stomp.LimitExceeded("message", "of the WebSocket transport")}
+	case !isNetwork(err):
+		ending = stomp.Ending{Code: websocket.CloseProtocolError, Err: err}
+	}
+	receiver.Closed(ending)
+	if ce != nil && !c.closing.Load() {
+		// the peer's close, answered (RFC 6455 section 5.5.1)
+		_ = c.out.Conn.SetWriteDeadline(time.Now().Add(closeWait)) // also of a write under way
+		if c.ws.WriteControl(websocket.CloseMessage, websocket.FormatCloseMessage(ce.Code, ""), time.Time{}) == nil {
+			_ = c.out.Flush()
+		}
+	} else if !isNetwork(err) {
+		_ = c.out.Flush() // what gorilla said about a violation
+	}
+	_ = c.out.Conn.Close()
+}
+
+// isNetwork tells a connection that broke from a peer that broke the rules.
+func isNetwork(err error) bool {
+	var ne net.Error
+	return errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF) || errors.Is(err, net.ErrClosed) ||
+		errors.As(err, &ne) || websocket.IsCloseError(err, websocket.CloseAbnormalClosure)
+}
