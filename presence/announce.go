@@ -1,0 +1,137 @@
+package presence
+
+import (
+	"bytes"
+	"time"
+)
+
+const (
+	// maxBody is how large the body of an announcement or a page of the
+	// roster gets, in bytes, unless a single entry is larger.
+	maxBody = 64 << 10
+	// maxPending is how many changes may wait to be announced. Beyond, they
+	// are dropped and every peer is told to ask for the roster again.
+	maxPending = 1 << 16
+	// compactFrom is how many changes at once count as pressure: those of a
+	// session that the peers know already are then told in short.
+	compactFrom = 32
+)
+
+// An announcement is under way for about as long as the kernel takes to write
+// it to every reader, and what happens meanwhile is announced together. For a
+// few readers that is no time at all.
+const (
+	perReader = 10 * time.Microsecond
+	maxHold   = 50 * time.Millisecond
+)
+
+// enqueue hands c to the announcing goroutine, which lives while there is
+// something to announce. With r.mu held.
+func (r *Registry) enqueue(c Change) {
+	if len(r.pending) >= maxPending {
+		r.pending, r.overflow = nil, true
+	}
+	r.pending = append(r.pending, c)
+	if !r.running {
+		r.running = true
+		go r.announce()
+	}
+}
+
+func (r *Registry) announce() {
+	for {
+		r.publishing.Lock()
+		r.mu.Lock()
+		changes, overflow := r.takePending()
+		r.mu.Unlock()
+		r.publish(changes, overflow)
+		r.publishing.Unlock()
+
+		if hold := min(maxHold, time.Duration(r.feed.Readers())*perReader); hold >= time.Millisecond {
+			time.Sleep(hold)
+		}
+		r.mu.Lock()
+		if len(r.pending) == 0 {
+			r.running = false
+			r.mu.Unlock()
+			return
+		}
+		r.mu.Unlock()
+	}
+}
+
+// takePending takes what is to be announced; overflow says that there was
+// more. With r.mu held.
+func (r *Registry) takePending() (changes []Change, overflow bool) {
+	changes, overflow = r.pending, r.overflow
+	r.pending, r.overflow = nil, false
+	return changes, overflow
+}
+
+// publish appends changes to the feed. With r.publishing held.
+func (r *Registry) publish(changes []Change, overflow bool) {
+	if len(changes) == 0 {
+		return
+	}
+	last := changes[len(changes)-1].Seq
+	if overflow {
+		// the roster is right, and nobody can be told less than all of it
+		r.feed.Append(last, r.resetBody(last))
+		return
+	}
+	r.announced.Add(uint64(len(changes)))
+	b := body{open: "[", end: "]"}
+	for i := range changes {
+		c := &changes[i]
+		w := newWireChange(r.stream, c)
+		if len(changes) >= compactFrom && c.Type == Left {
+			w = compactWireChange(r.stream, c)
+		}
+		if full := b.add(w); full != nil {
+			r.feed.Append(c.Seq-1, full)
+		}
+	}
+	r.feed.Append(last, b.take())
+}
+
+// resetBody tells a peer that it missed changes up to seq.
+func (r *Registry) resetBody(seq uint64) []byte {
+	b := body{open: "[", end: "]"}
+	b.add(wireChange{Stream: r.stream, Seq: seq, Type: reset})
+	return b.take()
+}
+
+// body collects JSON values into bodies of at most maxBody bytes.
+type body struct {
+	open, end string // around the values
+	buf       bytes.Buffer
+	one       bytes.Buffer
+}
+
+// add adds a value; if it does not fit, what was collected so far is returned
+// as a body of its own.
+func (b *body) add(v any) (full []byte) {
+	b.one.Reset()
+	appendJSON(&b.one, v)
+	if b.buf.Len() > 0 && b.buf.Len()+1+b.one.Len()+len(b.end) > maxBody {
+		full = b.take()
+	}
+	if b.buf.Len() == 0 {
+		b.buf.WriteString(b.open)
+	} else {
+		b.buf.WriteByte(',')
+	}
+	b.buf.Write(b.one.Bytes())
+	return full
+}
+
+// take returns the body collected so far.
+func (b *body) take() []byte {
+	if b.buf.Len() == 0 {
+		b.buf.WriteString(b.open)
+	}
+	b.buf.WriteString(b.end)
+	full := bytes.Clone(b.buf.Bytes())
+	b.buf.Reset()
+	return full
+}

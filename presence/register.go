@@ -1,0 +1,113 @@
+package presence
+
+import (
+	"bytes"
+	"encoding/json"
+	"unicode/utf8"
+
+	"github.com/caddy-stomp/caddy-stomp/stomp"
+	"github.com/caddy-stomp/caddy-stomp/stomp/frame"
+)
+
+// Mounts are the destinations that the registry answers: SEND to register
+// tells client data, SUBSCRIBE to it gives the roster and then the changes;
+// announce carries the changes, and nobody may SEND to it.
+func (r *Registry) Mounts(register, announce string) map[string]stomp.Mount {
+	return map[string]stomp.Mount{
+		announce: announceMount{r, announce},
+		register: registerMount{r},
+	}
+}
+
+type announceMount struct {
+	*Registry
+	destination string
+}
+
+// Send implements [stomp.Mount]: law 9, nobody can announce but the server.
+func (m announceMount) Send(*stomp.Session, *frame.Frame) error {
+	return stomp.Refuse("SEND: %s carries the server's announcements and cannot be sent to", m.destination)
+}
+
+func (m announceMount) Subscribe(*stomp.Session) (*stomp.Feed, *stomp.Snapshot, error) {
+	return m.feed, nil, nil
+}
+
+type registerMount struct{ *Registry }
+
+func (m registerMount) Subscribe(*stomp.Session) (*stomp.Feed, *stomp.Snapshot, error) {
+	feed, snapshot := m.subscribe()
+	return feed, snapshot, nil
+}
+
+// mergePatchType asks for RFC 7396 instead of replacement.
+const mergePatchType = "application/merge-patch+json"
+
+// Send implements [stomp.Mount]: {"sessionId": "...", "clientData": ...}.
+func (m registerMount) Send(s *stomp.Session, f *frame.Frame) error {
+	var registration struct {
+		SessionID  *string         `json:"sessionId"`
+		ClientData json.RawMessage `json:"clientData"`
+	}
+	if !utf8.Valid(f.Body) {
+		return stomp.Malformed("register: the body is not UTF-8")
+	}
+	if err := json.Unmarshal(f.Body, &registration); err != nil {
+		return stomp.Malformed(`register: expected {"sessionId": "...", "clientData": ...}: %v`, err)
+	}
+	if id := registration.SessionID; id != nil && *id != "" && !mine(s, *id) {
+		return stomp.Refuse("register: session id %q is not yours; leave it out, or use the session header of CONNECTED", *id)
+	}
+	if registration.ClientData == nil {
+		return stomp.Malformed("register: clientData is missing")
+	}
+	limit := s.Endpoint().Policy().Limits.ClientData()
+	data, err := compactClientData(registration.ClientData, limit)
+	if err != nil {
+		return err
+	}
+	merge := f.Header.Get(frame.HdrContentType) == mergePatchType
+	if merge {
+		if err := m.checkMerged(s, data, limit); err != nil {
+			return err
+		}
+	}
+	if err := m.Register(s.ID(), data, merge); err != nil {
+		return stomp.ErrEnded // it ended while it spoke
+	}
+	return nil
+}
+
+// checkMerged: a patch may be small and its result large. Only the session
+// itself changes its client data, one frame at a time.
+func (m registerMount) checkMerged(s *stomp.Session, patch json.RawMessage, limit int) error {
+	if v := m.Get(s.ID()); v != nil && len(mergePatch(v.ClientData, patch)) > limit {
+		return stomp.LimitExceeded("client_data", limit)
+	}
+	return nil
+}
+
+// clientDataOf reads the client-data header of a CONNECT frame; nil if there
+// is none.
+func clientDataOf(connect *frame.Frame, limit int) (json.RawMessage, error) {
+	header, ok := connect.Header.Lookup(stomp.ClientDataHeader)
+	if !ok {
+		return nil, nil
+	}
+	if !utf8.ValidString(header) || !json.Valid([]byte(header)) {
+		return nil, stomp.Malformed("%s: not JSON", stomp.ClientDataHeader)
+	}
+	return compactClientData([]byte(header), limit)
+}
+
+// compactClientData copies valid JSON, without the space between its tokens.
+func compactClientData(data []byte, limit int) (json.RawMessage, error) {
+	var compact bytes.Buffer
+	if err := json.Compact(&compact, data); err != nil {
+		return nil, stomp.Malformed("client data: not JSON: %v", err)
+	}
+	if compact.Len() > limit {
+		return nil, stomp.LimitExceeded("client_data", limit)
+	}
+	return bytes.Clone(compact.Bytes()), nil
+}
