@@ -1,0 +1,261 @@
+package caddymodule
+
+import (
+	"context"
+	"fmt"
+	"log/slog"
+	"reflect"
+	"sync"
+	"time"
+
+	"github.com/caddyserver/caddy/v2"
+	"github.com/caddyserver/caddy/v2/modules/caddyevents"
+
+	"github.com/caddy-stomp/caddy-stomp/stomp"
+)
+
+func init() {
+	caddy.RegisterModule(new(App))
+}
+
+// App owns the brokers of STOMP endpoints: the ones that are shared by several
+// `stomp` handlers are configured here, by name. A handler that names no
+// broker has one of its own.
+type App struct {
+	// The brokers that handlers can refer to, by name.
+	Brokers map[string]*BrokerConfig `json:"brokers,omitempty"`
+
+	ctx    caddy.Context
+	logger *slog.Logger
+	events *caddyevents.App
+
+	mu        sync.Mutex
+	endpoints map[string]endpointSpec // by endpoint name
+	claims    map[string]*claim       // by broker name; in force after Start
+	queue     *eventQueue
+	leave     sync.Once
+}
+
+// BrokerConfig configures a broker.
+type BrokerConfig struct {
+	// Who is announced, and where.
+	Presence *PresenceConfig `json:"presence,omitempty"`
+
+	// How long the broker waits for its clients to take leave when it stops.
+	// Default: 3s.
+	Drain caddy.Duration `json:"drain,omitempty"`
+}
+
+// PresenceConfig configures what clients are told about each other.
+type PresenceConfig struct {
+	// The destination to which clients send what they say about themselves,
+	// and from which they are given the roster. It needs no prefix.
+	// Default: /app/presence.
+	Register string `json:"register,omitempty"`
+
+	// The destination that carries who joined, changed and left. Clients
+	// cannot send to it. It needs no prefix. Default: /topic/presence.
+	Announce string `json:"announce,omitempty"`
+}
+
+const (
+	defaultRegister = "/app/presence"
+	defaultAnnounce = "/topic/presence"
+	defaultDrain    = 3 * time.Second
+)
+
+// CaddyModule implements [caddy.Module].
+func (*App) CaddyModule() caddy.ModuleInfo {
+	return caddy.ModuleInfo{ID: "stomp", New: func() caddy.Module { return new(App) }}
+}
+
+// Provision implements [caddy.Provisioner]. It opens nothing.
+func (a *App) Provision(ctx caddy.Context) error {
+	a.ctx = ctx
+	a.logger = ctx.Slogger()
+	a.endpoints = make(map[string]endpointSpec)
+	for name, c := range a.Brokers {
+		if err := c.validate(); err != nil {
+			return fmt.Errorf("broker %s: %w", name, err)
+		}
+	}
+	events, err := ctx.App("events")
+	if err != nil {
+		return fmt.Errorf("loading the events app: %w", err)
+	}
+	a.events = events.(*caddyevents.App)
+	a.queue = newEventQueue(ctx, a.events, a.logger)
+	// before any app is stopped, and while events still can be emitted
+	if err := a.events.On("stopping", stoppingHandler{a}); err != nil {
+		return fmt.Errorf("subscribing to the stopping event: %w", err)
+	}
+	if err := ctx.GetMetricsRegistry().Register(collector{a}); err != nil {
+		return fmt.Errorf("registering metrics: %w", err)
+	}
+	return nil
+}
+
+func (c *BrokerConfig) validate() error {
+	if c == nil || c.Presence == nil {
+		return nil
+	}
+	p := c.Presence.withDefaults()
+	if trimSlash(p.Register) == trimSlash(p.Announce) {
+		return fmt.Errorf("presence: register and announce must not be the same destination (%s)", p.Register)
+	}
+	return nil
+}
+
+func trimSlash(destination string) string {
+	if n := len(destination); n > 1 && destination[n-1] == '/' {
+		return destination[:n-1]
+	}
+	return destination
+}
+
+func (c *PresenceConfig) withDefaults() PresenceConfig {
+	p := PresenceConfig{Register: defaultRegister, Announce: defaultAnnounce}
+	if c != nil && c.Register != "" {
+		p.Register = c.Register
+	}
+	if c != nil && c.Announce != "" {
+		p.Announce = c.Announce
+	}
+	return p
+}
+
+func (c *BrokerConfig) drain() time.Duration {
+	if c == nil || c.Drain == 0 {
+		return defaultDrain
+	}
+	return time.Duration(c.Drain)
+}
+
+// endpointSpec is what a handler tells the app about its endpoint.
+type endpointSpec struct {
+	broker  string
+	private *BrokerConfig // nil: broker is one of the app's
+	policy  stomp.Policy
+}
+
+// addEndpoint is called by handlers when they are provisioned. The same
+// endpoint may be added more than once, as a site on several ports does.
+func (a *App) addEndpoint(name string, spec endpointSpec) error {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	if known, ok := a.endpoints[name]; ok {
+		if reflect.DeepEqual(known, spec) {
+			return nil
+		}
+		return fmt.Errorf("two different endpoints are named %q: give one of them another `name`; "+
+			"to let both share a broker, define it in the global `stomp` option and write `broker <name>` in each", name)
+	}
+	if spec.private == nil && a.Brokers[spec.broker] == nil {
+		return fmt.Errorf("broker %q is not defined; define it in the global option: stomp { broker %s }", spec.broker, spec.broker)
+	}
+	if spec.private != nil && a.Brokers[spec.broker] != nil {
+		return fmt.Errorf("endpoint %q has a broker of its own, but the global `stomp` option has a broker of that name; "+
+			"write `broker %s` to use it, or give the endpoint another `name`", name, spec.broker)
+	}
+	a.endpoints[name] = spec
+	return nil
+}
+
+// Start implements [caddy.App]: it takes the references and makes the claims.
+func (a *App) Start() error {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	a.claims = make(map[string]*claim)
+	for name, c := range a.Brokers {
+		a.claims[name] = a.newClaim(c)
+	}
+	for name, spec := range a.endpoints {
+		if a.claims[spec.broker] == nil {
+			a.claims[spec.broker] = a.newClaim(spec.private)
+		}
+		a.claims[spec.broker].endpoints[name] = spec.policy
+	}
+	for name, c := range a.claims {
+		if err := c.take(name); err != nil {
+			return fmt.Errorf("broker %s: %w", name, err)
+		}
+	}
+	return nil
+}
+
+func (a *App) newClaim(c *BrokerConfig) *claim {
+	if c == nil {
+		c = new(BrokerConfig)
+	}
+	return &claim{
+		presence:  c.Presence.withDefaults(),
+		drain:     c.drain(),
+		logger:    a.logger,
+		listener:  a.queue,
+		endpoints: make(map[string]stomp.Policy),
+	}
+}
+
+// Stop implements [caddy.App].
+func (a *App) Stop() error {
+	a.leaveBrokers()
+	return nil
+}
+
+// Cleanup implements [caddy.CleanerUpper]. It is called without Stop when
+// another app could not be started.
+func (a *App) Cleanup() error {
+	a.leaveBrokers()
+	return nil
+}
+
+// leaveBrokers undoes what Start did, once: the brokers that nobody else keeps
+// are drained, all at the same time.
+func (a *App) leaveBrokers() {
+	a.leave.Do(func() {
+		a.mu.Lock()
+		claims := a.claims
+		a.mu.Unlock()
+		var all sync.WaitGroup
+		for _, c := range claims {
+			all.Go(c.release)
+		}
+		all.Wait()
+		if a.queue != nil {
+			a.queue.close()
+		}
+	})
+}
+
+// stoppingHandler is called with Caddy's stopping event: before the first app
+// of this configuration is stopped, and before the HTTP app waits for its
+// connections.
+type stoppingHandler struct{ app *App }
+
+// Handle implements [caddyevents.Handler].
+func (h stoppingHandler) Handle(context.Context, caddy.Event) error {
+	h.app.leaveBrokers()
+	return nil
+}
+
+// endpoint returns a started endpoint, nil if there is none (yet).
+func (a *App) endpoint(name string) *stomp.Endpoint {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	spec, ok := a.endpoints[name]
+	if !ok {
+		return nil
+	}
+	if c := a.claims[spec.broker]; c != nil {
+		return c.live[name]
+	}
+	return nil
+}
+
+// Interface guards
+var (
+	_ caddy.App           = (*App)(nil)
+	_ caddy.Provisioner   = (*App)(nil)
+	_ caddy.CleanerUpper  = (*App)(nil)
+	_ caddyevents.Handler = stoppingHandler{}
+)

@@ -1,0 +1,123 @@
+package caddymodule
+
+import (
+	"strconv"
+
+	"github.com/caddyserver/caddy/v2"
+	"github.com/caddyserver/caddy/v2/caddyconfig/caddyfile"
+	"github.com/dustin/go-humanize"
+)
+
+// subdirectives parses a block: each name is known, and stands once unless its
+// parser allows more.
+type subdirectives map[string]subdirective
+
+type subdirective struct {
+	parse    func(*caddyfile.Dispenser) error
+	repeated bool
+}
+
+// parse reads the block of the directive that d stands at.
+func (s subdirectives) parse(d *caddyfile.Dispenser, what string) error {
+	seen := make(map[string]bool)
+	for nesting := d.Nesting(); d.NextBlock(nesting); {
+		name := d.Val()
+		sub, ok := s[name]
+		if !ok {
+			return d.Errf("%s: unrecognized subdirective %q", what, name)
+		}
+		if seen[name] && !sub.repeated {
+			return d.Errf("%s: %s is given twice", what, name)
+		}
+		seen[name] = true
+		if err := sub.parse(d); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// oneArg takes exactly one argument and no block.
+func oneArg(d *caddyfile.Dispenser, expected string) (string, error) {
+	name := d.Val()
+	args := d.RemainingArgs()
+	if len(args) != 1 {
+		return "", d.Errf("%s: expected %s", name, expected)
+	}
+	return args[0], noBlock(d, name)
+}
+
+func noBlock(d *caddyfile.Dispenser, name string) error {
+	for nesting := d.Nesting(); d.NextBlock(nesting); {
+		return d.Errf("%s: takes no block", name)
+	}
+	return nil
+}
+
+func stringArg(into *string, expected string) func(*caddyfile.Dispenser) error {
+	return func(d *caddyfile.Dispenser) (err error) {
+		*into, err = oneArg(d, expected)
+		return err
+	}
+}
+
+func durationArg(into *caddy.Duration) func(*caddyfile.Dispenser) error {
+	return func(d *caddyfile.Dispenser) error {
+		name := d.Val()
+		arg, err := oneArg(d, "a duration such as 10s")
+		if err != nil {
+			return err
+		}
+		duration, err := parseDuration(d, name, arg)
+		*into = duration
+		return err
+	}
+}
+
+func parseDuration(d *caddyfile.Dispenser, name, arg string) (caddy.Duration, error) {
+	duration, err := caddy.ParseDuration(arg)
+	if err != nil || duration < 0 {
+		return 0, d.Errf("%s: expected a duration such as 10s, got %q", name, arg)
+	}
+	return caddy.Duration(duration), nil
+}
+
+// countArg takes a number, or a size such as 64KiB.
+func countArg(into *int) func(*caddyfile.Dispenser) error {
+	return func(d *caddyfile.Dispenser) error {
+		name := d.Val()
+		arg, err := oneArg(d, "a number or a size such as 64KiB")
+		if err != nil {
+			return err
+		}
+		n, err := humanize.ParseBytes(arg)
+		if err != nil || n == 0 || n > 1<<40 {
+			return d.Errf("%s: expected a number above 0 or a size such as 64KiB, got %q", name, arg)
+		}
+		if *into, err = strconv.Atoi(strconv.FormatUint(n, 10)); err != nil {
+			return d.Errf("%s: %q is too large", name, arg)
+		}
+		return nil
+	}
+}
+
+// parseBrokerBlock adds the options of a broker to those of a block:
+//
+//	presence {
+//		register <destination>
+//		announce <destination>
+//	}
+//	drain <duration>
+func (s subdirectives) addBroker(c *BrokerConfig) {
+	s["presence"] = subdirective{parse: func(d *caddyfile.Dispenser) error {
+		if d.NextArg() {
+			return d.Errf("presence: takes no argument, got %q", d.Val())
+		}
+		c.Presence = new(PresenceConfig)
+		return subdirectives{
+			"register": {parse: stringArg(&c.Presence.Register, "a destination such as "+defaultRegister)},
+			"announce": {parse: stringArg(&c.Presence.Announce, "a destination such as "+defaultAnnounce)},
+		}.parse(d, "presence")
+	}}
+	s["drain"] = subdirective{parse: durationArg(&c.Drain)}
+}

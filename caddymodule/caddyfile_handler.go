@@ -1,0 +1,189 @@
+package caddymodule
+
+import (
+	"reflect"
+	"strings"
+
+	"github.com/caddyserver/caddy/v2"
+	"github.com/caddyserver/caddy/v2/caddyconfig"
+	"github.com/caddyserver/caddy/v2/caddyconfig/caddyfile"
+	"github.com/caddyserver/caddy/v2/caddyconfig/httpcaddyfile"
+
+	"github.com/caddy-stomp/caddy-stomp/stomp/websocket"
+)
+
+func init() {
+	httpcaddyfile.RegisterDirective("stomp", parseDirective)
+	// after authentication, whose result it may use; before what compresses or
+	// answers
+	httpcaddyfile.RegisterDirectiveOrder("stomp", httpcaddyfile.Before, "encode")
+}
+
+// parseDirective parses the directive:
+//
+//	stomp [@<matcher>] [<path>] {
+//		name         <id>
+//		broker       <name>
+//		sockjs
+//		origins      <origin>... | *
+//		heart_beat   <send> <receive>
+//		ping_timeout <duration>
+//		user         <value>
+//		attribute    <name> <value> [public]
+//		limits {
+//			frame_size      <size>
+//			header_line     <size>
+//			headers         <count>
+//			client_data     <size>
+//			destination     <size>
+//			subscriptions   <count>
+//			pending         <size>
+//			connect_timeout <duration>
+//			sessions        <count>
+//		}
+//
+//		# without broker: the options of a broker of its own
+//		presence {
+//			register <destination>
+//			announce <destination>
+//		}
+//		drain <duration>
+//	}
+//
+// The path means itself and everything below it. If several endpoints of a
+// site overlap, the longer path comes first.
+func parseDirective(h httpcaddyfile.Helper) ([]httpcaddyfile.ConfigValue, error) {
+	h.Next() // the directive's name
+	matcher, path, err := parseMatcherAndPath(h)
+	if err != nil {
+		return nil, err
+	}
+	handler := &Handler{Path: path}
+	if err := handler.parseBlock(h.Dispenser); err != nil {
+		return nil, err
+	}
+	if handler.Name == "" {
+		handler.Name = siteOf(h) + path
+	}
+	if err := handler.validate(); err != nil {
+		return nil, h.Errf("stomp: %v", err)
+	}
+	if _, err := websocket.ParseOrigins(handler.Origins...); err != nil {
+		return nil, h.Errf("stomp: %v", err)
+	}
+	return h.NewRoute(matcher, handler), nil
+}
+
+// parseMatcherAndPath reads what follows the directive on its line. A path
+// becomes a path matcher, too, which makes Caddy sort longer paths first; the
+// handler then looks at segment boundaries.
+func parseMatcherAndPath(h httpcaddyfile.Helper) (caddy.ModuleMap, string, error) {
+	var matcher caddy.ModuleMap
+	path := ""
+	for h.NextArg() {
+		switch arg := h.Val(); {
+		case strings.HasPrefix(arg, "@") && matcher == nil && path == "":
+			h.Prev()
+			var err error
+			if matcher, _, err = h.MatcherToken(); err != nil {
+				return nil, "", err
+			}
+		case strings.HasPrefix(arg, "/") && path == "":
+			if strings.Contains(arg, "*") {
+				return nil, "", h.Errf("stomp: %s: no * is needed, the path means itself and everything below it", arg)
+			}
+			path = arg
+		default:
+			return nil, "", h.Errf("stomp: expected [@matcher] [/path], got %q", arg)
+		}
+	}
+	if matcher == nil && len(path) > 1 {
+		path = strings.TrimSuffix(path, "/")
+		matcher = caddy.ModuleMap{"path": caddyconfig.JSON([]string{path + "*"}, nil)}
+	}
+	if path == "" {
+		path = "/"
+	}
+	return matcher, path, nil
+}
+
+func (h *Handler) parseBlock(d *caddyfile.Dispenser) error {
+	options := subdirectives{
+		"name":         {parse: stringArg(&h.Name, "an id")},
+		"broker":       {parse: stringArg(&h.Broker, "the name of a broker of the global stomp option")},
+		"ping_timeout": {parse: durationArg(&h.PingTimeout)},
+		"user":         {parse: stringArg(&h.User, "a value such as {http.auth.user.id}")},
+		"sockjs": {parse: func(d *caddyfile.Dispenser) error {
+			if d.NextArg() {
+				return d.Errf("sockjs: takes no argument, got %q", d.Val())
+			}
+			h.SockJS = new(SockJS)
+			return subdirectives{}.parse(d, "sockjs")
+		}},
+		"origins": {parse: func(d *caddyfile.Dispenser) error {
+			if h.Origins = d.RemainingArgs(); len(h.Origins) == 0 {
+				return d.Err("origins: expected origins such as https://example.com, or *")
+			}
+			return noBlock(d, "origins")
+		}},
+		"heart_beat": {parse: h.parseHeartBeat},
+		"attribute":  {parse: h.parseAttribute, repeated: true},
+		"limits":     {parse: h.parseLimits},
+	}
+	options.addBroker(&h.BrokerConfig)
+	return options.parse(d, "stomp")
+}
+
+func (h *Handler) parseHeartBeat(d *caddyfile.Dispenser) error {
+	args := d.RemainingArgs()
+	if len(args) != 2 {
+		return d.Err("heart_beat: expected two durations, <send> <receive>, such as 10s 10s")
+	}
+	h.HeartBeat = new(HeartBeat)
+	for i, into := range []*caddy.Duration{&h.HeartBeat.Send, &h.HeartBeat.Receive} {
+		duration, err := parseDuration(d, "heart_beat", args[i])
+		if err != nil {
+			return err
+		}
+		*into = duration
+	}
+	return noBlock(d, "heart_beat")
+}
+
+func (h *Handler) parseAttribute(d *caddyfile.Dispenser) error {
+	args := d.RemainingArgs()
+	if len(args) != 2 && (len(args) != 3 || args[2] != "public") {
+		return d.Err("attribute: expected <name> <value> [public]")
+	}
+	h.Attributes = append(h.Attributes, Attribute{Name: args[0], Value: args[1], Public: len(args) == 3})
+	return noBlock(d, "attribute")
+}
+
+func (h *Handler) parseLimits(d *caddyfile.Dispenser) error {
+	if d.NextArg() {
+		return d.Errf("limits: takes no argument, got %q", d.Val())
+	}
+	h.Limits = new(Limits)
+	options := subdirectives{"connect_timeout": {parse: durationArg(&h.Limits.ConnectTimeout)}}
+	for name, into := range h.Limits.counts() {
+		options[name] = subdirective{parse: countArg(into)}
+	}
+	return options.parse(d, "limits")
+}
+
+// siteOf is the first address of the site that the directive stands in. Caddy
+// keeps it to itself, so it is read by reflection; should it be gone one day,
+// names consist of the path alone, and the golden files say so.
+func siteOf(h httpcaddyfile.Helper) string {
+	keys := reflect.ValueOf(h).FieldByName("parentBlock")
+	if keys.Kind() == reflect.Struct {
+		keys = keys.FieldByName("Keys")
+	}
+	if keys.Kind() != reflect.Slice || keys.Len() == 0 || keys.Index(0).Kind() != reflect.Struct {
+		return ""
+	}
+	if text := keys.Index(0).FieldByName("Text"); text.Kind() == reflect.String {
+		return strings.TrimSuffix(text.String(), ",")
+	}
+	return ""
+}

@@ -1,0 +1,163 @@
+package caddymodule
+
+import (
+	"log/slog"
+	"sync"
+	"time"
+
+	"github.com/caddyserver/caddy/v2"
+	"github.com/caddyserver/caddy/v2/modules/caddyevents"
+
+	"github.com/caddy-stomp/caddy-stomp/presence"
+)
+
+// The events that are emitted. Their data, for placeholders like
+// {event.data.session_id}:
+//
+//	session_id         the session id
+//	user               the authenticated name, or empty
+//	client_data        what the client said about itself, as JSON text, or empty
+//	broker, endpoint   where the session is
+//	transport          how it is connected
+//	remote_addr        the peer's address
+//
+// and of stomp_disconnected:
+//
+//	reason             why it ended, such as connection-lost
+//	code               the WebSocket close code
+//	clean              whether the client ended it on purpose
+//	seconds_connected  how long it was connected
+//	user_sessions      how many sessions the user has left
+//	seq                the number of the announcement; 0 if there was none
+const (
+	eventConnected    = "stomp_connected"
+	eventDisconnected = "stomp_disconnected"
+)
+
+// maxEventBytes bounds, roughly, what waits for event handlers.
+const maxEventBytes = 8 << 20
+
+// eventQueue emits Caddy events from a goroutine of its own, which lives while
+// there is something to emit, so that a slow event handler slows down no
+// session. It implements [presence.Listener].
+type eventQueue struct {
+	ctx    caddy.Context
+	app    *caddyevents.App
+	logger *slog.Logger
+
+	mu      sync.Mutex
+	queue   []presence.Change
+	bytes   int
+	running bool
+	closed  bool
+	done    chan struct{} // closed when what was queued at close is emitted
+	dropped int           // since the last warning
+}
+
+func newEventQueue(ctx caddy.Context, app *caddyevents.App, logger *slog.Logger) *eventQueue {
+	return &eventQueue{ctx: ctx, app: app, logger: logger}
+}
+
+func eventName(t presence.Type) string {
+	switch t {
+	case presence.Connected:
+		return eventConnected
+	case presence.Left:
+		return eventDisconnected
+	}
+	return ""
+}
+
+func eventSize(c *presence.Change) int { return 512 + len(c.ClientData) }
+
+// Changed implements [presence.Listener].
+func (q *eventQueue) Changed(c presence.Change) {
+	name := eventName(c.Type)
+	if name == "" || !q.app.ShouldEmit(name) {
+		return
+	}
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	if q.closed || q.bytes > maxEventBytes {
+		q.dropped++
+		return
+	}
+	q.queue = append(q.queue, c)
+	q.bytes += eventSize(&c)
+	if !q.running {
+		q.running = true
+		go q.run()
+	}
+}
+
+func (q *eventQueue) run() {
+	for {
+		q.mu.Lock()
+		batch, dropped := q.queue, q.dropped
+		q.queue, q.dropped = nil, 0
+		if len(batch) == 0 {
+			q.running = false
+			if q.done != nil {
+				close(q.done)
+			}
+			q.mu.Unlock()
+			return
+		}
+		q.mu.Unlock()
+		for i := range batch {
+			if q.ctx.Err() != nil {
+				return // close gave up on us
+			}
+			q.app.Emit(q.ctx, eventName(batch[i].Type), eventData(&batch[i]))
+			q.mu.Lock()
+			q.bytes -= eventSize(&batch[i])
+			q.mu.Unlock()
+		}
+		if dropped > 0 {
+			q.logger.Warn("events dropped: event handlers are too slow", "count", dropped)
+		}
+	}
+}
+
+// eventTimeout is how long an exit or a reload waits for event handlers.
+const eventTimeout = 3 * time.Second
+
+// close emits what is queued and takes no more. Called before the context of
+// the configuration is cancelled.
+func (q *eventQueue) close() {
+	q.mu.Lock()
+	q.closed = true
+	if !q.running {
+		q.mu.Unlock()
+		return
+	}
+	done := make(chan struct{})
+	q.done = done
+	q.mu.Unlock()
+	select {
+	case <-done:
+	case <-time.After(eventTimeout):
+		q.logger.Warn("events dropped: event handlers do not return", "waited", eventTimeout)
+	}
+}
+
+func eventData(c *presence.Change) map[string]any {
+	data := map[string]any{
+		"session_id":  c.SessionID,
+		"user":        c.User,
+		"client_data": string(c.ClientData),
+		"broker":      c.Broker,
+		"endpoint":    c.Endpoint,
+		"transport":   c.Transport,
+		"remote_addr": c.RemoteAddr,
+	}
+	if c.Type == presence.Left {
+		data["reason"] = c.Reason.String()
+		data["code"] = c.Code
+		data["clean"] = c.Reason.Clean()
+		data["seconds_connected"] = c.ConnectedFor().Seconds()
+		data["user_sessions"] = c.UserSessions
+		data["seq"] = c.Seq
+	}
+	return data
+}

@@ -1,0 +1,84 @@
+package caddymodule
+
+import (
+	"github.com/prometheus/client_golang/prometheus"
+
+	"github.com/caddy-stomp/caddy-stomp/stomp"
+)
+
+// The metrics. They are counted by the brokers and read when they are scraped,
+// so that they go on across reloads.
+var (
+	descSessions = metric("sessions", "Connected sessions.", "broker", "endpoint")
+	descConnects = metric("connects_total", "Sessions that were connected.", "broker")
+	descEnds     = metric("session_ends_total", "Sessions that ended, by reason.", "broker", "reason")
+	descFrames   = metric("frames_total", "STOMP frames, by direction (in, out).", "broker", "direction")
+	descBytes    = metric("bytes_total", "Bytes of STOMP, by direction (in, out).", "broker", "direction")
+	descSubs     = metric("subscriptions", "Live subscriptions.", "broker")
+	descDropped  = metric("dropped_messages_total", "Messages that were not written because their receiver ended or could not carry them.", "broker")
+	descResets   = metric("announcement_resets_total", "Readers of announcements that were too far behind and told to start again.", "broker")
+	descAnnounce = metric("announcements_total", "Changes announced to peers.", "broker")
+	descRoster   = metric("roster_sessions", "Sessions that are announced.", "broker")
+	descDetect   = metric("detection_seconds", "Time from the last byte received until the session was left.", "broker")
+)
+
+func metric(name, help string, labels ...string) *prometheus.Desc {
+	return prometheus.NewDesc(prometheus.BuildFQName("caddy", "stomp", name), help, labels, nil)
+}
+
+// collector reads the brokers of an app. It implements [prometheus.Collector].
+type collector struct{ app *App }
+
+// Describe implements [prometheus.Collector].
+func (collector) Describe(ch chan<- *prometheus.Desc) {
+	for _, d := range []*prometheus.Desc{
+		descSessions, descConnects, descEnds, descFrames, descBytes, descSubs,
+		descDropped, descResets, descAnnounce, descRoster, descDetect,
+	} {
+		ch <- d
+	}
+}
+
+// Collect implements [prometheus.Collector].
+func (c collector) Collect(ch chan<- prometheus.Metric) {
+	c.app.mu.Lock()
+	defer c.app.mu.Unlock()
+	for name, cl := range c.app.claims {
+		if cl.running != nil {
+			cl.running.collect(ch, name)
+		}
+	}
+}
+
+func (r *running) collect(ch chan<- prometheus.Metric, broker string) {
+	send := func(d *prometheus.Desc, t prometheus.ValueType, v float64, labels ...string) {
+		ch <- prometheus.MustNewConstMetric(d, t, v, append([]string{broker}, labels...)...)
+	}
+	s := r.broker.Stats()
+	for _, e := range r.broker.Endpoints() {
+		send(descSessions, prometheus.GaugeValue, float64(e.Sessions()), e.Name())
+	}
+	send(descConnects, prometheus.CounterValue, float64(s.Connects))
+	for _, reason := range stomp.Reasons() {
+		send(descEnds, prometheus.CounterValue, float64(s.Ends[reason]), reason.String())
+	}
+	send(descFrames, prometheus.CounterValue, float64(s.FramesIn), "in")
+	send(descFrames, prometheus.CounterValue, float64(s.FramesOut), "out")
+	send(descBytes, prometheus.CounterValue, float64(s.BytesIn), "in")
+	send(descBytes, prometheus.CounterValue, float64(s.BytesOut), "out")
+	send(descSubs, prometheus.GaugeValue, float64(s.Subscriptions))
+	send(descDropped, prometheus.CounterValue, float64(s.Dropped))
+	send(descResets, prometheus.CounterValue, float64(s.Resets))
+	send(descAnnounce, prometheus.CounterValue, float64(r.registry.Announced()))
+	send(descRoster, prometheus.GaugeValue, float64(r.registry.Known()))
+
+	buckets := make(map[float64]uint64, len(stomp.DetectionBounds))
+	var count uint64
+	for i, n := range s.Detection {
+		count += n
+		if i < len(stomp.DetectionBounds) {
+			buckets[stomp.DetectionBounds[i]] = count
+		}
+	}
+	ch <- prometheus.MustNewConstHistogram(descDetect, count, s.DetectionSum.Seconds(), buckets, broker)
+}
