@@ -1,0 +1,99 @@
+GOLANGCI_LINT := go run github.com/golangci/golangci-lint/v2/cmd/golangci-lint@v2.15.0
+
+# The platforms that must build and vet besides the one that this runs on.
+PLATFORMS := darwin/arm64 windows/amd64 linux/arm
+
+# A count, not a duration: with Go 1.26 a duration that ends while the machine is busy can fail the run with
+# "context deadline exceeded" (golang/go#75804). It is about 20 s for each target on two cores; without a bound on the
+# minimizing of each interesting input, minutes.
+FUZZTIME ?= 1000000x
+FUZZFLAGS = -fuzztime $(FUZZTIME) -fuzzminimizetime 100x
+FUZZPACKAGES := ./stomp/frame
+
+GOFILES = $(shell find . -name node_modules -prune -o -name '*.go' -print)
+
+# The steps of `test` share the caches and the machine, and some of them measure time.
+.NOTPARALLEL:
+
+.DEFAULT_GOAL := help
+
+.PHONY: help
+help: ## list the targets
+	@awk -F ':.*## ' '/^[a-z0-9 -]+:.*## / { printf "%-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+.PHONY: build
+build: ## build Caddy with this module as bin/caddy
+	go build -trimpath -o bin/caddy ./cmd/caddy
+
+.PHONY: run
+run: ## run Caddyfile.example, the demo
+	go run ./cmd/caddy run --config Caddyfile.example
+
+.PHONY: test
+test: deps fmt-check vet platforms lint race fuzz test-js e2e ## run everything, as a change must pass it
+
+.PHONY: test-short
+test-short: fmt-check vet ## format, vet and the short Go tests: seconds, for while you write
+	go test -short ./...
+
+.PHONY: deps tools
+deps tools: ## check for what `test` needs, and install it where that may be done
+	@scripts/deps.sh
+
+.PHONY: fmt
+fmt: ## format the Go code
+	$(GOLANGCI_LINT) fmt
+
+.PHONY: fmt-check
+fmt-check:
+	@unformatted=$$(gofmt -l $(GOFILES)); \
+	if [ -n "$$unformatted" ]; then printf 'not formatted, run "make fmt":\n%s\n' "$$unformatted" >&2; exit 1; fi
+
+.PHONY: vet
+vet: ## go build and go vet
+	go build ./...
+	go vet ./...
+
+.PHONY: platforms
+platforms: ## build and vet for the other platforms
+	@set -e; for platform in $(PLATFORMS); do \
+		echo "build and vet for $$platform"; \
+		export GOOS=$${platform%/*} GOARCH=$${platform#*/}; \
+		go build ./...; \
+		go vet ./...; \
+	done
+
+.PHONY: lint
+lint: ## run golangci-lint
+	$(GOLANGCI_LINT) run
+
+.PHONY: race
+race: ## run the Go tests with the race detector
+	go test -race ./...
+
+.PHONY: fuzz
+fuzz: ## fuzz the frame codec; longer with FUZZTIME=10m
+	@set -e; for package in $(FUZZPACKAGES); do \
+		listed=$$(go test -list '^Fuzz' $$package) || { echo "$$listed"; exit 1; }; \
+		targets=$$(echo "$$listed" | grep '^Fuzz') || { echo "no fuzz target in $$package" >&2; exit 1; }; \
+		for target in $$targets; do \
+			echo "go test -fuzz $$target $(FUZZFLAGS) $$package"; \
+			go test -run '^$$' -fuzz "^$$target\$$" $(FUZZFLAGS) $$package; \
+		done; \
+	done
+
+.PHONY: bench
+bench: ## run the Go benchmarks
+	go test -run '^$$' -bench . -benchmem ./...
+
+.PHONY: test-js
+test-js: ## run the unit tests of the demo's STOMP client
+	node --test examples/presence/test/*.test.mjs
+
+.PHONY: e2e
+e2e: ## run real browsers and clients against the real binary
+	cd e2e && npm ci && npm test
+
+.PHONY: clean
+clean: ## remove what was built
+	rm -rf bin e2e/.bin e2e/node_modules e2e/output
