@@ -64,8 +64,9 @@ func eventName(t presence.Type) string {
 		return eventConnected
 	case presence.Left:
 		return eventDisconnected
+	default:
+		return ""
 	}
-	return ""
 }
 
 func eventSize(c *presence.Change) int { return 512 + len(c.ClientData) }

@@ -70,8 +70,7 @@ func LimitExceeded(limit string, max any) *Error {
 // client's, what is not known is a protocol error too, as only the client's
 // input can have caused it.
 func asError(err error) *Error {
-	var refusal *Error
-	if errors.As(err, &refusal) {
+	if refusal, ok := errors.AsType[*Error](err); ok {
 		if refusal.Reason == 0 {
 			clone := *refusal
 			clone.Reason = ReasonProtocolError
@@ -79,9 +78,8 @@ func asError(err error) *Error {
 		}
 		return refusal
 	}
-	var limit *frame.LimitError
-	if errors.As(err, &limit) {
-		refusal = LimitExceeded(limit.Limit, limit.Max)
+	if limit, ok := errors.AsType[*frame.LimitError](err); ok {
+		refusal := LimitExceeded(limit.Limit, limit.Max)
 		refusal.Err = err
 		if limit.Limit == "frame_size" {
 			refusal.Code = 1009 // RFC 6455 section 7.4.1: too big to process

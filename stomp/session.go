@@ -110,8 +110,7 @@ func (s *Session) Closed(e Ending) {
 	s.out.mu.Lock()
 	s.out.state = outboxClosed // nobody is there to read
 	s.out.mu.Unlock()
-	var refusal *Error
-	if errors.As(e.Err, &refusal) {
+	if _, ok := errors.AsType[*Error](e.Err); ok {
 		s.fail(e.Err, nil)
 	} else {
 		s.end(End{Reason: reasonOfClose(e.Code), Code: e.Code, Err: e.Err}, nil)
@@ -249,8 +248,6 @@ func (s *Session) tick(now int64) (next int64) {
 		return s.connectBy
 	}
 	b := &s.beat
-	next = now + b.in
-
 	silent := b.lastIn.Load()
 	switch {
 	case now >= silent+b.giveUp():
@@ -279,6 +276,6 @@ func (s *Session) tick(now int64) (next int64) {
 }
 
 func isTimeout(err error) bool {
-	var ne net.Error
-	return errors.Is(err, os.ErrDeadlineExceeded) || errors.As(err, &ne) && ne.Timeout()
+	ne, ok := errors.AsType[net.Error](err)
+	return errors.Is(err, os.ErrDeadlineExceeded) || ok && ne.Timeout()
 }

@@ -1,6 +1,7 @@
 package frame
 
 import (
+	"slices"
 	"strings"
 	"sync"
 	"unicode/utf8"
@@ -142,7 +143,7 @@ func (s *scanner) parse(b []byte, x *scratch) error {
 	f := &x.frame
 	f.Command = command(s.text(b[:s.fields-1]))
 	if body := b[s.body : len(b)-1]; len(body) > 0 {
-		f.Body = body[:len(body):len(body)]
+		f.Body = slices.Clip(body)
 	}
 	x.head = x.head[:0]
 	lines := string(b[s.fields:s.body])

@@ -99,8 +99,7 @@ func TestDecoderErrorIsSticky(t *testing.T) {
 		var d Decoder
 		var n int
 		first := d.Decode([]byte("ABORT\n\n\x00x\n"), count(&n))
-		var syntax *SyntaxError
-		if !errors.As(first, &syntax) {
+		if _, ok := errors.AsType[*SyntaxError](first); !ok {
 			t.Fatalf("got %v, want a SyntaxError", first)
 		}
 		if second := d.Decode([]byte("ABORT\n\n\x00"), count(&n)); second != first || n != 1 {

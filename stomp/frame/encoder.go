@@ -48,6 +48,7 @@ func AppendField(dst []byte, v Version, name, value string) []byte {
 		inName, inValue = escaped11, escaped11
 	case V12:
 		inName, inValue = escaped12, escaped12
+	default: // 1.0 has no escapes
 	}
 	dst = appendEscaped(dst, name, inName)
 	dst = append(dst, ':')

@@ -8,22 +8,22 @@ import (
 	"time"
 )
 
-// flood sends the same bytes until the Decoder has enough, and reports what it said and how many bytes it took.
-func flood(t *testing.T, d *Decoder, piece string) (error, int) {
+// flood sends the same bytes until the Decoder has enough, and reports how many bytes it took and what it said.
+func flood(t *testing.T, d *Decoder, piece string) (int, error) {
 	t.Helper()
 	for n := 0; n < 64<<20; n += len(piece) {
 		if err := d.Decode([]byte(piece), accept); err != nil {
 			if d.Partial() {
 				t.Error("the buffer is kept after the error")
 			}
-			return err, n + len(piece)
+			return n + len(piece), err
 		}
 		if held := held(d); held > 2*defaultFrame {
 			t.Fatalf("holds %d bytes after %d", held, n)
 		}
 	}
 	t.Fatalf("took 64 MiB of %.20q", piece)
-	return nil, 0
+	return 0, nil
 }
 
 func held(d *Decoder) int {
@@ -63,7 +63,7 @@ func TestEndless(t *testing.T) {
 			if err := d.Decode([]byte(tt.start), accept); err != nil {
 				t.Fatal(err)
 			}
-			err, taken := flood(t, &d, tt.piece)
+			taken, err := flood(t, &d, tt.piece)
 			wantLimit(t, err, tt.limit)
 			if taken > tt.most {
 				t.Errorf("took %d bytes, want at most %d", taken, tt.most)

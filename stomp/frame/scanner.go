@@ -189,8 +189,9 @@ func (s *scanner) limitError(b []byte) error {
 	case boundNamed:
 		name := string(b[s.line : s.line+s.colon])
 		return &LimitError{Limit: strings.ReplaceAll(name, "-", "_"), Max: s.limits.Named[name]}
+	default:
+		return &LimitError{Limit: limitFrame, Max: s.limits.frame()}
 	}
-	return &LimitError{Limit: limitFrame, Max: s.limits.frame()}
 }
 
 // checkSize is an error if a frame of this many bytes would be too large.

@@ -5,6 +5,7 @@ import (
 	"bytes"
 	"errors"
 	"fmt"
+	"maps"
 	"net"
 	"net/http"
 	"time"
@@ -93,10 +94,7 @@ func writeHead(w http.ResponseWriter, head []byte) error {
 		return fmt.Errorf("reading the handshake response: %w", err)
 	}
 	_ = resp.Body.Close()
-	h := w.Header()
-	for name, values := range resp.Header {
-		h[name] = values
-	}
+	maps.Copy(w.Header(), resp.Header)
 	w.WriteHeader(resp.StatusCode)
 	return nil
 }
