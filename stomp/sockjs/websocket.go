@@ -14,11 +14,12 @@ import (
 // websocket serves the websocket transport: the protocol's frames, each in a
 // message of a WebSocket.
 func (h *Handler) websocket(w http.ResponseWriter, r *http.Request, server, session string) {
-	if r.Method != http.MethodGet {
+	switch {
+	case r.Method == http.MethodConnect: // Accept has the words for it
+	case r.Method != http.MethodGet:
 		notAllowed(w, "GET")
 		return
-	}
-	if !websocket.IsUpgrade(r) {
+	case !websocket.IsUpgrade(r):
 		http.Error(w, `Can "Upgrade" only to "WebSocket".`, http.StatusBadRequest)
 		return
 	}
