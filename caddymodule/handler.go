@@ -215,7 +215,9 @@ func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request, next caddyht
 		http.Error(w, "the STOMP endpoint is not ready, try again", http.StatusServiceUnavailable)
 		return nil
 	}
-	if h.sockjs != nil {
+	// of what is below the path SockJS takes everything; a WebSocket at the
+	// path itself is a plain one
+	if h.sockjs != nil && !(websocket.IsUpgrade(r) && r.URL.Path == h.Path) {
 		h.sockjs.ServeHTTP(w, r)
 		return nil
 	}

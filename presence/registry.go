@@ -37,8 +37,8 @@ type Registry struct {
 	running  bool     // somebody announces what is pending
 	silent   bool     // nothing is announced to peers any more
 
-	publishing sync.Mutex      // held while pending becomes an entry of the feed
-	snapshot   *stomp.Snapshot // guarded by publishing
+	publishing sync.Mutex // held while pending becomes an entry of the feed
+	snapshot   *roster    // guarded by publishing
 
 	announced atomic.Uint64
 }

@@ -3,25 +3,40 @@ package presence
 import (
 	"encoding/json"
 	"strconv"
+	"time"
 
 	"github.com/caddy-stomp/caddy-stomp/stomp"
 )
 
-// minReuse is how many bytes of changes may follow a roster, however small it
-// is, before a new one is made.
-const minReuse = maxBody
+// reusePerSession is how old a roster may get, for each session in it, before a
+// new one is made: about a hundred times what it costs to make one.
+const reusePerSession = 100 * time.Microsecond
 
-// subscribe returns a roster, and the feed that goes on right after it. A
-// roster that was made before is used again, with the changes since, until
-// these are half as long as it: so 10,000 newcomers in a row cost a few
-// encodings of the roster, not 10,000.
+// roster is a snapshot, and what decides how long it is of use.
+type roster struct {
+	*stomp.Snapshot
+	made     time.Time
+	sessions int
+}
+
+// usable says whether a roster may be given to one more newcomer, with the
+// changes since: while these are less than half as long, and it is not old. So
+// 10,000 newcomers in a row cost a few encodings of the roster, not 10,000, and
+// nobody is told as news what happened long before he came.
+func (r *roster) usable(feed *stomp.Feed) bool {
+	if r == nil || time.Since(r.made) > time.Duration(r.sessions)*reusePerSession {
+		return false
+	}
+	since, ok := feed.Since(r.Snapshot)
+	return ok && since <= uint64(r.Size()/2)
+}
+
+// subscribe returns a roster, and the feed that goes on right after it.
 func (r *Registry) subscribe() (*stomp.Feed, *stomp.Snapshot) {
 	r.publishing.Lock()
 	defer r.publishing.Unlock()
-	if s := r.snapshot; s != nil {
-		if since, ok := r.feed.Since(s); ok && since <= uint64(max(minReuse, s.Size()/2)) {
-			return r.feed, s
-		}
+	if r.snapshot.usable(r.feed) {
+		return r.feed, r.snapshot.Snapshot
 	}
 	// in one moment: what the roster holds, and which changes come before it
 	r.mu.Lock()
@@ -34,8 +49,9 @@ func (r *Registry) subscribe() (*stomp.Feed, *stomp.Snapshot) {
 	r.mu.Unlock()
 
 	r.publish(changes, overflow)
-	r.snapshot = r.feed.NewSnapshot(rosterPages(r.stream, seq, views))
-	return r.feed, r.snapshot
+	s := r.feed.NewSnapshot(rosterPages(r.stream, seq, views))
+	r.snapshot = &roster{s, time.Now(), len(views)}
+	return r.feed, s
 }
 
 // rosterPages encodes a roster; there is always a page, and only the last says
