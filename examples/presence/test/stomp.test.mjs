@@ -209,7 +209,7 @@ test('stays away when the server says so', () => {
 test('comes back when it was only silent, slow or restarted', () => {
   const client = connected();
   for (const [code, reason, state] of [
-    [1008, 'heart-beat timeout', 'lost'], [1008, 'slow consumer', 'lost'], [1012, 'server shutdown', 'lost'],
+    [1013, 'heart-beat timeout', 'lost'], [1013, 'slow consumer', 'lost'], [1012, 'server shutdown', 'lost'],
     [1001, '', 'lost'], [1006, '', 'lost'], [1002, 'protocol error', 'closed'], [1008, '', 'closed'],
   ]) {
     FakeSocket.last.end(code, reason);
