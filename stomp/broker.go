@@ -22,13 +22,18 @@ type Broker struct {
 	observer Observer
 	server   string
 
-	logger   atomic.Pointer[slog.Logger]
-	mounts   atomic.Pointer[map[string]Mount]
-	topics   topics
-	sessions directory
-	wheel    wheel
-	stats    stats
-	lastID   atomic.Uint64
+	logger       atomic.Pointer[slog.Logger]
+	mounts       atomic.Pointer[map[string]Mount]
+	topics       topics
+	wildcards    wildcards
+	queues       queues
+	replies      replies
+	quota        quota
+	destinations atomic.Pointer[Destinations]
+	sessions     directory
+	wheel        wheel
+	stats        stats
+	lastID       atomic.Uint64
 
 	draining atomic.Bool
 	open     atomic.Int64 // connections, of whatever state
@@ -84,7 +89,10 @@ func NewBroker(c Config) *Broker {
 	}
 	b.SetLogger(c.Logger)
 	b.SetMounts(nil)
+	b.SetDestinations(DefaultDestinations())
 	b.topics.init()
+	b.queues.init()
+	b.quota.init()
 	b.sessions.init()
 	return b
 }
@@ -116,6 +124,19 @@ func mountKey(destination string) string {
 		return strings.TrimSuffix(destination, "/")
 	}
 	return destination
+}
+
+// Destinations are the prefixes in force.
+func (b *Broker) Destinations() *Destinations { return b.destinations.Load() }
+
+// SetDestinations puts other prefixes in force, which must be valid. Live
+// subscriptions keep what they read.
+func (b *Broker) SetDestinations(d Destinations) { b.destinations.Store(&d) }
+
+// SetQueues puts other bounds of queues in force.
+func (b *Broker) SetQueues(c QueueConfig) {
+	c = c.withDefaults()
+	b.queues.config.Store(&c)
 }
 
 // Endpoint returns the endpoint with that name, made with the policy if it is

@@ -1,6 +1,7 @@
 package stomp
 
 import (
+	"slices"
 	"strings"
 	"time"
 
@@ -22,6 +23,19 @@ func (s *Session) connecting(f *frame.Frame) error {
 	sends, wants, err := parseHeartBeat(f.Header.Get(frame.HdrHeartBeat))
 	if err != nil {
 		return err
+	}
+	p := s.endpoint.Policy()
+	if host, ok := f.Header.Lookup(frame.HdrHost); ok && len(p.Hosts) > 0 && !slices.Contains(p.Hosts, host) {
+		return policyErrorf("host %q is not served here", host)
+	}
+	if p.Authenticator != nil {
+		hs, err := p.Authenticator.Authenticate(s.handshake, f)
+		if err != nil {
+			return err
+		}
+		s.mu.Lock() // whoever ends the session reads it
+		s.handshake = hs
+		s.mu.Unlock()
 	}
 	if v == frame.V10 { // has no heart-beats
 		sends, wants = 0, 0
@@ -48,6 +62,10 @@ func (s *Session) connect(f *frame.Frame, v frame.Version, sends, wants time.Dur
 		s.endpoint.sessions.Add(-1)
 		return LimitExceeded("sessions", p.Limits.Sessions)
 	}
+	if err := s.broker.quota.enter(s.handshake, &p.Limits); err != nil {
+		s.endpoint.sessions.Add(-1)
+		return err
+	}
 	err := s.name()
 	if err == nil {
 		s.version = v
@@ -60,6 +78,7 @@ func (s *Session) connect(f *frame.Frame, v frame.Version, sends, wants time.Dur
 		}
 	}
 	if err != nil {
+		s.broker.quota.leave(s.handshake)
 		s.endpoint.sessions.Add(-1)
 		return err
 	}
@@ -154,12 +173,23 @@ func negotiate(h frame.Header) (frame.Version, error) {
 }
 
 // connected takes everything but CONNECT (STOMP 1.2, "Client Frames"). A
-// RECEIPT follows the effect of the frame that asks for it.
+// RECEIPT follows the effect of the frame that asks for it; inside of a
+// transaction, that the transaction holds the frame.
 func (s *Session) connected(f *frame.Frame) error {
 	var err error
 	switch f.Command {
-	case frame.Send:
-		err = s.onSend(f)
+	case frame.Send, frame.Ack, frame.Nack:
+		if tx, ok := f.Header.Lookup(frame.HdrTransaction); ok {
+			err = s.hold(tx, f)
+		} else {
+			err = s.perform(f)
+		}
+	case frame.Begin:
+		err = s.onBegin(f)
+	case frame.Commit:
+		err = s.onCommit(f)
+	case frame.Abort:
+		err = s.onAbort(f)
 	case frame.Subscribe:
 		err = s.onSubscribe(f)
 	case frame.Unsubscribe:
@@ -170,8 +200,6 @@ func (s *Session) connected(f *frame.Frame) error {
 		return ErrEnded
 	case frame.Connect, frame.Stomp:
 		err = protocolErrorf("%s: already connected", f.Command)
-	case frame.Ack, frame.Nack, frame.Begin, frame.Commit, frame.Abort:
-		err = protocolErrorf("%s: this server has no acknowledgements and transactions yet", f.Command)
 	default:
 		err = protocolErrorf("unknown command %q", f.Command)
 	}
@@ -200,83 +228,4 @@ func (s *Session) disconnect(f *frame.Frame) {
 		last = s.receiptMessage(id)
 	}
 	s.end(End{Reason: ReasonDisconnect}, last)
-}
-
-func (s *Session) destination(f *frame.Frame) (string, error) {
-	d := f.Header.Get(frame.HdrDestination)
-	if d == "" {
-		return "", protocolErrorf("%s: destination is missing", f.Command)
-	}
-	if limit := s.endpoint.Policy().Limits.Destination; len(d) > limit {
-		return "", LimitExceeded("destination", limit)
-	}
-	return d, nil
-}
-
-func unknownDestination(f *frame.Frame, destination string) error {
-	return protocolErrorf("%s: no such destination %q; topics begin with %s", f.Command, destination, topicPrefix)
-}
-
-const topicPrefix = "/topic/"
-
-func isTopic(destination string) bool {
-	return len(destination) > len(topicPrefix) && strings.HasPrefix(destination, topicPrefix)
-}
-
-func (s *Session) onSend(f *frame.Frame) error {
-	destination, err := s.destination(f)
-	if err != nil {
-		return err
-	}
-	if f.Header.Get(frame.HdrTransaction) != "" {
-		return protocolErrorf("SEND: this server has no transactions yet")
-	}
-	if m := s.broker.mount(destination); m != nil {
-		return m.Send(s, f)
-	}
-	if !isTopic(destination) {
-		return unknownDestination(f, destination)
-	}
-	s.broker.topics.publish(destination, &publication{header: passedOn(f.Header), body: f.Body}, s.broker.nextMessageID)
-	return nil
-}
-
-func (s *Session) onSubscribe(f *frame.Frame) error {
-	destination, err := s.destination(f)
-	if err != nil {
-		return err
-	}
-	id := f.Header.Get(frame.HdrID)
-	if id == "" && s.version != frame.V10 {
-		return protocolErrorf("SUBSCRIBE: id is missing")
-	}
-	if ack := f.Header.Get(frame.HdrAck); ack != "" && ack != "auto" {
-		return protocolErrorf("SUBSCRIBE: this server has no acknowledgements yet: ack must be auto, not %q", ack)
-	}
-	// cloned, so that not the whole frame stays in memory with them
-	sub := &Subscription{session: s, id: strings.Clone(id), destination: strings.Clone(destination)}
-	if m := s.broker.mount(destination); m != nil {
-		if sub.feed, sub.cursor.snapshot, err = m.Subscribe(s); err != nil {
-			return err
-		}
-	} else if !isTopic(destination) {
-		return unknownDestination(f, destination)
-	}
-	return s.addSubscription(sub)
-}
-
-func (s *Session) onUnsubscribe(f *frame.Frame) error {
-	id, destination := f.Header.Get(frame.HdrID), ""
-	if id == "" {
-		if s.version != frame.V10 {
-			return protocolErrorf("UNSUBSCRIBE: id is missing")
-		}
-		if destination = f.Header.Get(frame.HdrDestination); destination == "" {
-			return protocolErrorf("UNSUBSCRIBE: id or destination is missing")
-		}
-	}
-	if !s.removeSubscription(id, destination) {
-		return protocolErrorf("UNSUBSCRIBE: no such subscription %q", id+destination)
-	}
-	return nil
 }

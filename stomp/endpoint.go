@@ -49,6 +49,9 @@ type Handshake struct {
 	Transport string
 	// RemoteAddr is the peer's address, for the log.
 	RemoteAddr string
+	// Address is what sessions of one address are counted by; empty: not
+	// counted.
+	Address string
 }
 
 // Attribute is a fact about a session that the client cannot touch. Peers see

@@ -20,7 +20,7 @@ type Feed struct {
 	bytes   int    // of the bodies in log
 	total   uint64 // bytes ever appended
 	seq     uint64 // of the last entry
-	readers []*Subscription
+	readers []*reader
 }
 
 type feedEntry struct {
@@ -39,11 +39,16 @@ type FeedConfig struct {
 	Reset func(seq uint64) []byte
 }
 
-// cursor is how far a subscription has read.
-type cursor struct {
+// reader is a subscription's place in a feed.
+type reader struct {
+	sub         *Subscription
+	feed        *Feed
+	destination string // of the messages
+	index       int    // in Feed.readers
+
 	snapshot *Snapshot
 	page     int
-	next     uint64
+	number   uint64 // of the next entry
 }
 
 // Snapshot stands for the past of a feed: pages that a new reader gets first.
@@ -83,8 +88,8 @@ func (f *Feed) Append(seq uint64, body []byte) {
 
 	f.mu.RLock()
 	defer f.mu.RUnlock()
-	for _, sub := range f.readers {
-		sub.session.wake()
+	for _, r := range f.readers {
+		r.sub.session.wake()
 	}
 }
 
@@ -119,75 +124,52 @@ func (f *Feed) Since(s *Snapshot) (bytes uint64, ok bool) {
 // Size is the bytes of all pages.
 func (s *Snapshot) Size() int { return s.size }
 
-func (f *Feed) add(sub *Subscription) {
+func (f *Feed) add(r *reader) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	if s := sub.cursor.snapshot; s != nil {
-		sub.cursor.next = s.next
-		sub.session.wake()
+	if r.snapshot != nil {
+		r.number = r.snapshot.next
+		r.sub.session.wake()
 	} else {
-		sub.cursor.next = f.first + uint64(len(f.log))
+		r.number = f.first + uint64(len(f.log))
 	}
-	sub.index = len(f.readers)
-	f.readers = append(f.readers, sub)
+	r.index = len(f.readers)
+	f.readers = append(f.readers, r)
 }
 
-func (f *Feed) remove(sub *Subscription) {
+func (f *Feed) remove(r *reader) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	last := len(f.readers) - 1
-	f.readers[sub.index] = f.readers[last]
-	f.readers[sub.index].index = sub.index
+	f.readers[r.index] = f.readers[last]
+	f.readers[r.index].index = r.index
 	f.readers[last] = nil
 	f.readers = f.readers[:last]
 }
 
-// next is the next message for sub, nil if it has read all. With the
-// session's mu held.
-func (f *Feed) next(sub *Subscription) *Message {
-	c, b := &sub.cursor, sub.session.broker
-	if c.snapshot != nil {
-		p := c.snapshot.pages[c.page]
-		if c.page++; c.page == len(c.snapshot.pages) {
-			c.snapshot = nil
+// next is the next message, nil if all was read. With the session's mu held.
+func (r *reader) next() *Message {
+	f, b, v := r.feed, r.sub.session.broker, r.sub.variant()
+	if r.snapshot != nil {
+		p := r.snapshot.pages[r.page]
+		if r.page++; r.page == len(r.snapshot.pages) {
+			r.snapshot = nil
 		}
-		return p.shared(sub.variant(), b.nextMessageID)
+		return p.shared(v, r.destination, b.nextMessageID)
 	}
 	f.mu.RLock()
 	defer f.mu.RUnlock()
 	end := f.first + uint64(len(f.log))
 	switch {
-	case c.next == end:
+	case r.number == end:
 		return nil
-	case c.next < f.first:
-		c.next = end
+	case r.number < f.first:
+		r.number = end
 		b.stats.resets.Add(1)
 		p := publication{header: f.config.Header, body: f.config.Reset(f.seq)}
-		return p.encode(sub.variant(), b.nextMessageID())
+		return p.encode(v, r.destination, b.nextMessageID())
 	}
-	p := f.log[c.next-f.first]
-	c.next++
-	return p.shared(sub.variant(), b.nextMessageID)
-}
-
-// pull takes the next message of each feed that s reads, for the writer.
-func (s *Session) pull() []*Message {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	if s.feeds == 0 {
-		return nil
-	}
-	var batch []*Message
-	for _, sub := range s.subs {
-		if sub.feed == nil {
-			continue
-		}
-		if m := sub.feed.next(sub); m != nil {
-			if batch == nil {
-				batch = *queues.Get().(*[]*Message)
-			}
-			batch = append(batch, m)
-		}
-	}
-	return batch
+	p := f.log[r.number-f.first]
+	r.number++
+	return p.shared(v, r.destination, b.nextMessageID)
 }

@@ -24,8 +24,8 @@ const (
 	outboxClosed
 )
 
-// queues are recycled: a queue lives from the first message to the write.
-var queues = sync.Pool{New: func() any { return new([]*Message) }}
+// queuePool recycles queues: a queue lives from the first message to the write.
+var queuePool = sync.Pool{New: func() any { return new([]*Message) }}
 
 // send queues m. It never blocks: a queue over its limit ends the session.
 // A single message may be larger than the limit when nothing else waits.
@@ -57,9 +57,16 @@ func (s *Session) send(m *Message) {
 	o.mu.Unlock()
 }
 
+// pendingBytes is what waits to be written.
+func (s *Session) pendingBytes() int {
+	s.out.mu.Lock()
+	defer s.out.mu.Unlock()
+	return s.out.bytes
+}
+
 func (o *outbox) push(m *Message) {
 	if o.queue == nil {
-		o.queue = *queues.Get().(*[]*Message)
+		o.queue = *queuePool.Get().(*[]*Message)
 	}
 	o.queue = append(o.queue, m)
 	o.bytes += len(m.Data)
@@ -147,7 +154,7 @@ func (s *Session) write() {
 			s.countOut(batch)
 			clear(batch)
 			batch = batch[:0]
-			queues.Put(&batch)
+			queuePool.Put(&batch)
 			if err == nil && state == outboxOpen {
 				continue // there may be more by now
 			}

@@ -21,7 +21,26 @@ type Policy struct {
 	// Default: 30s.
 	PingTimeout time.Duration
 
+	// Hosts are the virtual hosts that CONNECT may name (STOMP 1.2, "CONNECT
+	// or STOMP Frame"). Default: any. A client need not name one.
+	Hosts []string
+
+	// Authenticator decides who a client is. Default: whoever the handshake
+	// says.
+	Authenticator Authenticator
+
 	Limits Limits
+}
+
+// Authenticator decides who a client is by its CONNECT frame, such as by login
+// and passcode.
+type Authenticator interface {
+	// Authenticate returns the handshake, or another one with the user and
+	// attributes that the frame proves, or refuses with an *Error. It is
+	// called on the reading goroutine of the session, without locks held; the
+	// frame is valid during the call only, and the handshake must not be
+	// changed.
+	Authenticate(hs *Handshake, connect *frame.Frame) (*Handshake, error)
 }
 
 // Limits bounds everything that a client can make grow.
@@ -32,6 +51,17 @@ type Limits struct {
 	Subscriptions int
 	// Destination is the longest destination in bytes. Default: 255.
 	Destination int
+	// Transactions of a session at the same time. Default: 100.
+	Transactions int
+	// TransactionBytes is what a session's transactions hold together.
+	// Default: 1 MiB.
+	TransactionBytes int
+	// Unacknowledged is how many messages a subscription may owe an ACK for:
+	// a queue gives no more, a topic's subscriber is refused. Default: 1000.
+	Unacknowledged int
+	// FramesPerSecond of a session, with a burst of twice as many; negative:
+	// no limit. Default: 10000.
+	FramesPerSecond int
 	// Pending is how many bytes may wait to be written to one session.
 	// Beyond: ReasonSlowConsumer. Default: 1 MiB.
 	Pending int
@@ -39,6 +69,9 @@ type Limits struct {
 	Connect time.Duration
 	// Sessions of the endpoint at the same time. Default: 100000.
 	Sessions int
+	// SessionsPerUser and SessionsPerAddress, of the broker, at the same time;
+	// negative: no limit. Default: 1000 and 10000.
+	SessionsPerUser, SessionsPerAddress int
 }
 
 // ClientDataHeader is the CONNECT header in which a client may tell its client
@@ -60,9 +93,14 @@ func DefaultPolicy() Policy {
 			Frame:         limits,
 			Subscriptions: 1000,
 			Destination:   255,
-			Pending:       1 << 20,
-			Connect:       10 * time.Second,
-			Sessions:      100_000,
+			Transactions:  100, TransactionBytes: 1 << 20,
+			Unacknowledged:     1000,
+			FramesPerSecond:    10_000,
+			Pending:            1 << 20,
+			Connect:            10 * time.Second,
+			Sessions:           100_000,
+			SessionsPerUser:    1000,
+			SessionsPerAddress: 10_000,
 		},
 	}
 }
@@ -86,6 +124,12 @@ func (p Policy) withDefaults() Policy {
 	}
 	orInt(&p.Limits.Subscriptions, d.Limits.Subscriptions)
 	orInt(&p.Limits.Destination, d.Limits.Destination)
+	orInt(&p.Limits.Transactions, d.Limits.Transactions)
+	orInt(&p.Limits.TransactionBytes, d.Limits.TransactionBytes)
+	orInt(&p.Limits.Unacknowledged, d.Limits.Unacknowledged)
+	orInt(&p.Limits.FramesPerSecond, d.Limits.FramesPerSecond)
+	orInt(&p.Limits.SessionsPerUser, d.Limits.SessionsPerUser)
+	orInt(&p.Limits.SessionsPerAddress, d.Limits.SessionsPerAddress)
 	orInt(&p.Limits.Pending, d.Limits.Pending)
 	orInt(&p.Limits.Sessions, d.Limits.Sessions)
 	return p

@@ -22,12 +22,14 @@ type publication struct {
 type variant struct {
 	version      frame.Version
 	subscription string
-	destination  string
+	ack          bool // the receiver acknowledges
+	redelivered  bool // somebody else may have had it
 }
 
 type encodedVariant struct {
 	variant
-	message *Message
+	destination string
+	message     *Message
 }
 
 // maxVariants bounds what a publication that is kept remembers. Pages use a
@@ -37,9 +39,9 @@ const maxVariants = 8
 
 // encode makes the MESSAGE frame (STOMP 1.2, "MESSAGE"). Two allocations,
 // shared by all receivers of the variant.
-func (p *publication) encode(v variant, messageID uint64) *Message {
-	size := len("MESSAGE\nsubscription:\nmessage-id:\ndestination:\ncontent-length:\n\n") + 2*20 +
-		len(v.subscription) + len(v.destination) + len(p.body) + 16
+func (p *publication) encode(v variant, destination string, messageID uint64) *Message {
+	size := len("MESSAGE\nsubscription:\nmessage-id:\ndestination:\nack:\nredelivered:true\ncontent-length:\n\n") + 3*14 +
+		len(v.subscription) + len(destination) + len(p.body) + 16
 	for _, f := range p.header {
 		size += len(f.Name) + len(f.Value) + 4
 	}
@@ -51,7 +53,15 @@ func (p *publication) encode(v variant, messageID uint64) *Message {
 	dst = append(dst, "message-id:"...)
 	dst = strconv.AppendUint(dst, messageID, 36)
 	dst = append(dst, '\n')
-	dst = frame.AppendField(dst, v.version, frame.HdrDestination, v.destination)
+	if v.ack && v.version == frame.V12 {
+		dst = append(dst, "ack:"...)
+		dst = strconv.AppendUint(dst, messageID, 36)
+		dst = append(dst, '\n')
+	}
+	if v.redelivered {
+		dst = append(dst, "redelivered:true\n"...)
+	}
+	dst = frame.AppendField(dst, v.version, frame.HdrDestination, destination)
 	for _, f := range p.header {
 		dst = frame.AppendField(dst, v.version, f.Name, f.Value)
 	}
@@ -64,20 +74,22 @@ func (p *publication) encode(v variant, messageID uint64) *Message {
 }
 
 // shared is encode for a publication that is kept: the message is remembered.
-func (p *publication) shared(v variant, nextID func() uint64) *Message {
+func (p *publication) shared(v variant, destination string, nextID func() uint64) *Message {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	for i := range p.variants {
-		if p.variants[i].variant == v {
+		if p.variants[i].variant == v && p.variants[i].destination == destination {
 			return p.variants[i].message
 		}
 	}
-	m := p.encode(v, nextID())
+	m := p.encode(v, destination, nextID())
 	if len(p.variants) < maxVariants {
-		p.variants = append(p.variants, encodedVariant{v, m})
+		p.variants = append(p.variants, encodedVariant{v, destination, m})
 	}
 	return m
 }
+
+const hdrRedelivered = "redelivered"
 
 // passedOn is a sender's header without what is the server's to say (STOMP
 // 1.2, "MESSAGE"): nobody can be made to see another message-id, receipt or
@@ -86,7 +98,7 @@ func passedOn(h frame.Header) frame.Header {
 	kept := make(frame.Header, 0, len(h))
 	for _, f := range h {
 		switch f.Name {
-		case frame.HdrDestination, frame.HdrReceipt, frame.HdrTransaction, frame.HdrLogin, frame.HdrPasscode,
+		case frame.HdrDestination, frame.HdrReceipt, hdrRedelivered, frame.HdrTransaction, frame.HdrLogin, frame.HdrPasscode,
 			frame.HdrMessageID, frame.HdrSubscription, frame.HdrAck, frame.HdrContentLength:
 		default:
 			kept = append(kept, f)

@@ -26,8 +26,12 @@ type Session struct {
 	connectedAt int64 // unix nanoseconds
 
 	// reading goroutine only: the state machine is this function
-	handle  func(*Session, *frame.Frame) error
-	decoder frame.Decoder
+	handle           func(*Session, *frame.Frame) error
+	decoder          frame.Decoder
+	transactions     map[string]*transaction
+	replies          map[string]string // by name of the temp-queue: its token
+	rate             rate
+	transactionBytes int
 
 	beat      beat
 	connectBy int64 // a stamp
@@ -37,7 +41,7 @@ type Session struct {
 	mu    sync.Mutex
 	phase phase
 	subs  []*Subscription
-	feeds int         // how many of subs read a feed
+	pulls int         // how many feeds and queues the writer has to ask
 	abort *time.Timer // bounds the closing handshake
 }
 
@@ -126,6 +130,14 @@ func (s *Session) Closed(e Ending) {
 // frame handles one frame: the state decides how.
 func (s *Session) frame(f *frame.Frame) error {
 	s.broker.stats.framesIn.Add(1)
+	if limit := s.endpoint.Policy().Limits.FramesPerSecond; !s.rate.take(limit, s.beat.lastIn.Load()) {
+		s.fail(LimitExceeded("frames_per_second", limit), f)
+		return ErrEnded
+	}
+	if len(f.Body) > 0 && f.Command != frame.Send {
+		s.fail(protocolErrorf("%s: only SEND has a body", f.Command), f)
+		return ErrEnded
+	}
 	err := s.handle(s, f)
 	if err != nil && !errors.Is(err, ErrEnded) {
 		s.fail(err, f)
@@ -183,6 +195,7 @@ func (s *Session) end(e End, last *Message) bool {
 		s.detach(sub)
 	}
 	s.subs = nil
+	s.broker.replies.forget(s)
 	s.broker.wheel.remove(s)
 	s.abort = time.AfterFunc(closeTimeout, s.transport.Abort)
 	s.mu.Unlock()
@@ -211,6 +224,7 @@ func (s *Session) end(e End, last *Message) bool {
 		return true
 	}
 	s.broker.sessions.release(s.id)
+	s.broker.quota.leave(s.handshake)
 	s.endpoint.sessions.Add(-1)
 	s.broker.stats.ended(e)
 	if s.broker.observer != nil {

@@ -8,21 +8,57 @@ type Subscription struct {
 	session     *Session
 	id          string // "" in 1.0, if the client gave none
 	destination string
+	kind        kind // kindUnknown: mounted
+	ack         ackMode
+	ledger      *ledger // unless ack is auto
 
 	// of a topic
+	topic string // its name; "" for a pattern
 	group *group
 	index int
 
-	// of a feed
-	feed   *Feed
-	cursor cursor
+	readers []*reader // of feeds
+}
+
+// ackMode is how a subscription acknowledges (STOMP 1.2, "SUBSCRIBE ack
+// Header").
+type ackMode uint8
+
+const (
+	ackAuto ackMode = iota
+	ackClient
+	ackClientIndividual
+)
+
+func parseAckMode(v string, version frame.Version) (ackMode, error) {
+	switch {
+	case v == "", v == "auto":
+		return ackAuto, nil
+	case v == "client":
+		return ackClient, nil
+	case v == "client-individual" && version != frame.V10:
+		return ackClientIndividual, nil
+	}
+	return 0, protocolErrorf("SUBSCRIBE: ack is auto, client or, from 1.1 on, client-individual, not %q", v)
 }
 
 func (sub *Subscription) variant() variant {
-	return variant{version: sub.session.version, subscription: sub.id, destination: sub.destination}
+	return variant{version: sub.session.version, subscription: sub.id, ack: sub.ack != ackAuto}
 }
 
-// Mount answers a destination that is not a topic. Its methods are called on
+// note enters a topic's message into the ledger of a subscription that
+// acknowledges. A subscriber that owes too many is refused.
+func (sub *Subscription) note(id uint64) bool {
+	limit := sub.session.endpoint.Policy().Limits.Unacknowledged
+	if sub.ledger.note(id, limit) {
+		return true
+	}
+	// the caller holds locks that the end needs
+	go sub.session.fail(LimitExceeded("unacknowledged", limit), nil)
+	return false
+}
+
+// Mount answers a destination of the server's own. Its methods are called on
 // the reading goroutine of the session, without locks held, and may refuse
 // with an *Error.
 type Mount interface {
@@ -31,6 +67,11 @@ type Mount interface {
 	// Subscribe tells what a SUBSCRIBE to the destination reads: a feed, and
 	// what of its past comes first (nil: nothing).
 	Subscribe(s *Session) (*Feed, *Snapshot, error)
+}
+
+// Broadcast is implemented by a [Mount] that a wildcard SUBSCRIBE reaches too.
+type Broadcast interface {
+	Feed() *Feed
 }
 
 // addSubscription connects sub with what it reads.
@@ -50,14 +91,41 @@ func (s *Session) addSubscription(sub *Subscription) error {
 		return protocolErrorf("SUBSCRIBE: id %q is in use", sub.id)
 	}
 	s.subs = append(s.subs, sub)
-	if sub.feed != nil {
-		s.feeds++
-		sub.feed.add(sub)
-	} else {
-		s.broker.topics.add(sub)
-	}
 	s.broker.stats.subscriptions.Add(1)
+	s.pulls += len(sub.readers)
+	for _, r := range sub.readers {
+		r.feed.add(r)
+	}
+	b := s.broker
+	switch {
+	case sub.kind == kindQueue:
+		s.pulls++
+		b.queues.subscribe(sub)
+	case sub.topic != "":
+		b.topics.add(sub.topic, sub)
+	case sub.kind == kindTopic:
+		b.wildcards.add(sub)
+	}
 	return nil
+}
+
+// detach disconnects sub from what it reads. With s.mu held.
+func (s *Session) detach(sub *Subscription) {
+	b := s.broker
+	switch {
+	case sub.kind == kindQueue:
+		s.pulls--
+		b.queues.unsubscribe(sub)
+	case sub.topic != "":
+		b.topics.remove(sub.topic, sub)
+	case sub.kind == kindTopic:
+		b.wildcards.remove(sub)
+	}
+	for _, r := range sub.readers {
+		r.feed.remove(r)
+	}
+	s.pulls -= len(sub.readers)
+	b.stats.subscriptions.Add(-1)
 }
 
 // subscription finds a subscription by id, or by destination where there are
@@ -75,27 +143,37 @@ func (s *Session) subscription(id, destination string) *Subscription {
 func (s *Session) removeSubscription(id, destination string) bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	sub := s.subscription(id, destination)
-	if sub == nil {
-		return false
-	}
-	for i := range s.subs {
-		if s.subs[i] == sub {
+	for i, sub := range s.subs {
+		if sub.id == id && (id != "" || sub.destination == destination) {
 			s.subs = append(s.subs[:i], s.subs[i+1:]...)
-			break
+			s.detach(sub)
+			return true
 		}
 	}
-	s.detach(sub)
-	return true
+	return false
 }
 
-// detach disconnects sub from what it reads. With s.mu held.
-func (s *Session) detach(sub *Subscription) {
-	if sub.feed != nil {
-		s.feeds--
-		sub.feed.remove(sub)
-	} else {
-		s.broker.topics.remove(sub)
+// pull takes what the session's subscriptions read at its own pace, for the
+// writer: the next message of each feed. Queues are told that there is room.
+func (s *Session) pull() []*Message {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.pulls == 0 {
+		return nil
 	}
-	s.broker.stats.subscriptions.Add(-1)
+	var batch []*Message
+	for _, sub := range s.subs {
+		if sub.kind == kindQueue {
+			s.broker.queues.resume(sub)
+		}
+		for _, r := range sub.readers {
+			if m := r.next(); m != nil {
+				if batch == nil {
+					batch = *queuePool.Get().(*[]*Message)
+				}
+				batch = append(batch, m)
+			}
+		}
+	}
+	return batch
 }

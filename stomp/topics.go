@@ -5,8 +5,8 @@ import (
 	"sync"
 )
 
-// topics finds the subscribers of a destination. Its cost does not depend on
-// how many other destinations and subscribers there are.
+// topics finds the subscribers of a destination by its name. The cost does not
+// depend on how many other destinations and subscribers there are.
 type topics struct {
 	seed   maphash.Seed
 	shards [topicShards]topicShard
@@ -19,10 +19,9 @@ type topicShard struct {
 	topics map[string]*topic
 }
 
-// topic is one destination's subscribers, grouped by what their MESSAGE frames
-// have in common, so that each group's is encoded once.
+// topic is the subscribers of a destination or a pattern, grouped by what their
+// MESSAGE frames have in common, so that each group's is encoded once.
 type topic struct {
-	name   string
 	mu     sync.RWMutex
 	groups []*group
 	byKey  map[variant]*group
@@ -34,6 +33,63 @@ type group struct {
 	members []*Subscription
 }
 
+func newTopic() *topic { return &topic{byKey: make(map[variant]*group)} }
+
+func (t *topic) add(sub *Subscription) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	key := sub.variant()
+	g := t.byKey[key]
+	if g == nil {
+		g = &group{variant: key, index: len(t.groups)}
+		t.byKey[key] = g
+		t.groups = append(t.groups, g)
+	}
+	sub.group, sub.index = g, len(g.members)
+	g.members = append(g.members, sub)
+}
+
+// remove says whether there are no subscribers left.
+func (t *topic) remove(sub *Subscription) (empty bool) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	g := sub.group
+	last := len(g.members) - 1
+	g.members[sub.index] = g.members[last]
+	g.members[sub.index].index = sub.index
+	g.members[last] = nil
+	g.members = g.members[:last]
+	if last == 0 {
+		delete(t.byKey, g.variant)
+		end := len(t.groups) - 1
+		t.groups[g.index] = t.groups[end]
+		t.groups[g.index].index = g.index
+		t.groups[end] = nil
+		t.groups = t.groups[:end]
+	}
+	return len(t.groups) == 0
+}
+
+// publish gives p, as a message to destination, to all subscribers and returns
+// how many there are. The hot path: one encoding a group, one queue operation a
+// subscriber, no allocation a subscriber.
+func (t *topic) publish(destination string, p *publication, nextID func() uint64) int {
+	n := 0
+	t.mu.RLock()
+	defer t.mu.RUnlock()
+	for _, g := range t.groups {
+		id := nextID()
+		m := p.encode(g.variant, destination, id)
+		for _, sub := range g.members {
+			if !g.ack || sub.note(id) {
+				sub.session.send(m)
+			}
+		}
+		n += len(g.members)
+	}
+	return n
+}
+
 func (t *topics) init() {
 	t.seed = maphash.MakeSeed()
 	for i := range t.shards {
@@ -41,81 +97,37 @@ func (t *topics) init() {
 	}
 }
 
-func (t *topics) shard(destination string) *topicShard {
-	return &t.shards[maphash.String(t.seed, destination)%topicShards]
+func (t *topics) shard(name string) *topicShard {
+	return &t.shards[maphash.String(t.seed, name)%topicShards]
 }
 
-// add subscribes sub to its destination.
-func (t *topics) add(sub *Subscription) {
-	sh := t.shard(sub.destination)
+// add subscribes sub to the topic of that name, which is made if need be.
+func (t *topics) add(name string, sub *Subscription) {
+	sh := t.shard(name)
 	sh.mu.Lock()
 	defer sh.mu.Unlock()
-	tp := sh.topics[sub.destination]
+	tp := sh.topics[name]
 	if tp == nil {
-		tp = &topic{name: sub.destination, byKey: make(map[variant]*group)}
-		sh.topics[sub.destination] = tp
+		tp = newTopic()
+		sh.topics[name] = tp
 	}
-	tp.mu.Lock()
-	defer tp.mu.Unlock()
-	key := sub.variant()
-	g := tp.byKey[key]
-	if g == nil {
-		g = &group{variant: key, index: len(tp.groups)}
-		tp.byKey[key] = g
-		tp.groups = append(tp.groups, g)
-	}
-	sub.group, sub.index = g, len(g.members)
-	g.members = append(g.members, sub)
+	tp.add(sub)
 }
 
 // remove takes sub out again; the topic goes with its last subscriber.
-func (t *topics) remove(sub *Subscription) {
-	sh := t.shard(sub.destination)
+func (t *topics) remove(name string, sub *Subscription) {
+	sh := t.shard(name)
 	sh.mu.Lock()
 	defer sh.mu.Unlock()
-	tp := sh.topics[sub.destination]
-	tp.mu.Lock()
-	defer tp.mu.Unlock()
-	g := sub.group
-	last := len(g.members) - 1
-	g.members[sub.index] = g.members[last]
-	g.members[sub.index].index = sub.index
-	g.members[last] = nil
-	g.members = g.members[:last]
-	if last > 0 {
-		return
-	}
-	delete(tp.byKey, g.variant)
-	end := len(tp.groups) - 1
-	tp.groups[g.index] = tp.groups[end]
-	tp.groups[g.index].index = g.index
-	tp.groups[end] = nil
-	tp.groups = tp.groups[:end]
-	if end == 0 {
-		delete(sh.topics, tp.name)
+	if sh.topics[name].remove(sub) {
+		delete(sh.topics, name)
 	}
 }
 
-// publish gives p to all subscribers of destination and returns how many there
-// are. The hot path: one encoding a group, one queue operation a subscriber,
-// no allocation a subscriber.
-func (t *topics) publish(destination string, p *publication, nextID func() uint64) int {
-	sh := t.shard(destination)
+// get returns the topic of that name, nil if nobody subscribed to it.
+func (t *topics) get(name string) *topic {
+	sh := t.shard(name)
 	sh.mu.RLock()
-	tp := sh.topics[destination]
-	sh.mu.RUnlock()
-	if tp == nil {
-		return 0
-	}
-	n := 0
-	tp.mu.RLock()
-	defer tp.mu.RUnlock()
-	for _, g := range tp.groups {
-		m := p.encode(g.variant, nextID())
-		for _, sub := range g.members {
-			sub.session.send(m)
-		}
-		n += len(g.members)
-	}
-	return n
+	defer sh.mu.RUnlock()
+	return sh.topics[name]
 }

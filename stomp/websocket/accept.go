@@ -31,9 +31,13 @@ type Config struct {
 	SilenceTimeout time.Duration
 	// WriteTimeout bounds one write to a peer that does not read. Default: 10s.
 	WriteTimeout time.Duration
-	// MaxMessage is the largest WebSocket message in bytes: a backstop above
-	// the limits of what is in it. Default: 16 MiB.
+	// MaxMessage is the largest WebSocket message in bytes, inflated: a
+	// backstop above the limits of what is in it. Default: 16 MiB.
 	MaxMessage int64
+	// Compression agrees to permessage-deflate (RFC 7692), without context
+	// takeover. It costs CPU time for every message of every connection.
+	// Default: off.
+	Compression bool
 }
 
 // writeBuffers are shared by all connections: only one that is writing has one.
@@ -60,7 +64,9 @@ func Accept(w http.ResponseWriter, r *http.Request, c Config, open func(stomp.Tr
 		WriteBufferSize: writeBufferSize,
 		WriteBufferPool: writeBuffers,
 		Subprotocols:    c.Subprotocols,
-		CheckOrigin:     func(*http.Request) bool { return true }, // refuse has
+
+		EnableCompression: c.Compression,
+		CheckOrigin:       func(*http.Request) bool { return true }, // refuse has
 		Error: func(w http.ResponseWriter, _ *http.Request, status int, reason error) {
 			http.Error(w, reason.Error(), status)
 		},

@@ -17,6 +17,7 @@ import (
 type conn struct {
 	ws  *websocket.Conn
 	out *batchConn
+	max int64 // bytes of a message, inflated
 
 	pong    atomic.Pointer[string] // the answer to the latest ping, until it is written
 	closing atomic.Bool            // Close was called
@@ -38,8 +39,8 @@ func newConn(ws *websocket.Conn, out *batchConn, config Config) *conn {
 	}
 	out.timeout = config.WriteTimeout
 	setSocketOptions(out.Conn, config.SilenceTimeout)
-	ws.SetReadLimit(config.MaxMessage)
-	return &conn{ws: ws, out: out}
+	ws.SetReadLimit(2 * config.MaxMessage) // for what is discarded after MaxMessage
+	return &conn{ws: ws, out: out, max: config.MaxMessage}
 }
 
 // Write implements [stomp.Transport].
@@ -139,8 +140,15 @@ func (c *conn) read(receiver stomp.Receiver) {
 func (c *conn) message(r io.Reader, receiver stomp.Receiver, discard *bool) error {
 	buf := reads.Get().(*[]byte)
 	defer reads.Put(buf)
+	var size int64
 	for {
 		n, err := fill(r, *buf)
+		if size += int64(n); size > c.max && !*discard { // gorilla counts what is deflated
+			e := stomp.LimitExceeded("message_size", c.max)
+			e.Code = websocket.CloseMessageTooBig
+			receiver.Fail(e)
+			*discard = true
+		}
 		more := err == nil
 		if !more && !errors.Is(err, io.EOF) {
 			return err
@@ -171,7 +179,7 @@ func (c *conn) end(receiver stomp.Receiver, err error) {
 	case errors.As(err, &ce) && ce.Code != websocket.CloseAbnormalClosure:
 		ending = stomp.Ending{Code: ce.Code}
 	case errors.Is(err, websocket.ErrReadLimit):
-		ending = stomp.Ending{Code: websocket.CloseMessageTooBig, Err: stomp.LimitExceeded("message", "of the WebSocket transport")}
+		ending = stomp.Ending{Code: websocket.CloseMessageTooBig}
 	case !isNetwork(err):
 		ending = stomp.Ending{Code: websocket.CloseProtocolError, Err: err}
 	}

@@ -1,0 +1,220 @@
+package stomp
+
+import (
+	"hash/maphash"
+	"slices"
+	"sync"
+	"sync/atomic"
+
+	"github.com/caddy-stomp/caddy-stomp/stomp/frame"
+)
+
+// QueueConfig bounds what queues hold while nobody consumes it.
+type QueueConfig struct {
+	// Backlog is how many messages a queue holds. Default: 1000.
+	Backlog int
+	// BacklogBytes bounds their bodies and headers. Default: 1 MiB.
+	BacklogBytes int
+	// TotalBytes bounds what all queues of the broker hold. Default: 64 MiB.
+	TotalBytes int
+	// Refuse says that SEND to a full queue is refused with an ERROR. Default:
+	// the queue's oldest message is dropped and counted.
+	Refuse bool
+}
+
+func (c QueueConfig) withDefaults() QueueConfig {
+	orInt(&c.Backlog, 1000)
+	orInt(&c.BacklogBytes, 1<<20)
+	orInt(&c.TotalBytes, 64<<20)
+	return c
+}
+
+// queues are the destinations whose messages go to one consumer each.
+type queues struct {
+	config atomic.Pointer[QueueConfig]
+	bytes  atomic.Int64 // held by all
+	seed   maphash.Seed
+	shards [topicShards]queueShard
+}
+
+type queueShard struct {
+	mu     sync.Mutex
+	queues map[string]*queue
+}
+
+// queue holds messages in the order they were sent and hands them out to its
+// consumers in turn.
+type queue struct {
+	name string
+	all  *queues
+
+	mu        sync.Mutex
+	backlog   []*queued // by number
+	bytes     int
+	numbers   uint64
+	consumers []*Subscription
+	turn      int
+}
+
+// queued is a message of a queue: in its backlog, or in a consumer's ledger.
+type queued struct {
+	*publication
+	number      uint64
+	redelivered bool
+}
+
+func (q *queued) size() int { return frameSize(&frame.Frame{Header: q.header, Body: q.body}) }
+
+func (q *queues) init() {
+	q.seed = maphash.MakeSeed()
+	for i := range q.shards {
+		q.shards[i].queues = make(map[string]*queue)
+	}
+	c := QueueConfig{}.withDefaults()
+	q.config.Store(&c)
+}
+
+// with calls do with the queue of that name, which is made if need be and goes
+// when it has neither messages nor consumers. With the shard's and the queue's
+// mu held.
+func (q *queues) with(name string, do func(*queue)) {
+	sh := &q.shards[maphash.String(q.seed, name)%topicShards]
+	sh.mu.Lock()
+	defer sh.mu.Unlock()
+	qu := sh.queues[name]
+	if qu == nil {
+		qu = &queue{name: name, all: q}
+		sh.queues[name] = qu
+	}
+	qu.mu.Lock()
+	defer qu.mu.Unlock()
+	do(qu)
+	if len(qu.consumers) == 0 && len(qu.backlog) == 0 {
+		delete(sh.queues, name)
+	}
+}
+
+// send puts p, which must be the queue's to keep, at the end of the queue.
+func (q *queues) send(name string, p *publication, dropped *atomic.Uint64) (err error) {
+	c := q.config.Load()
+	q.with(name, func(qu *queue) {
+		qu.numbers++
+		item := &queued{publication: p, number: qu.numbers}
+		size := item.size()
+		for len(qu.consumers) == 0 || len(qu.backlog) > 0 {
+			full := len(qu.backlog) >= c.Backlog || qu.bytes+size > c.BacklogBytes || q.bytes.Load()+int64(size) > int64(c.TotalBytes)
+			if !full {
+				break
+			}
+			if c.Refuse || len(qu.backlog) == 0 {
+				err = LimitExceeded("queue_backlog", c.Backlog)
+				return
+			}
+			qu.take(0)
+			dropped.Add(1)
+		}
+		qu.put(item)
+		qu.dispatch()
+	})
+	return err
+}
+
+// put inserts an item where its number belongs, which usually is the end.
+func (q *queue) put(item *queued) {
+	at, _ := slices.BinarySearchFunc(q.backlog, item.number, func(e *queued, n uint64) int {
+		return int(int64(e.number) - int64(n))
+	})
+	q.backlog = slices.Insert(q.backlog, at, item)
+	q.bytes += item.size()
+	q.all.bytes.Add(int64(item.size()))
+}
+
+func (q *queue) take(i int) *queued {
+	item := q.backlog[i]
+	if i == 0 {
+		q.backlog[0] = nil
+		q.backlog = q.backlog[1:]
+	} else {
+		q.backlog = slices.Delete(q.backlog, i, i+1)
+	}
+	q.bytes -= item.size()
+	q.all.bytes.Add(-int64(item.size()))
+	return item
+}
+
+// dispatch hands out what can be handed out: to each consumer in turn that has
+// room. With q.mu held.
+func (q *queue) dispatch() {
+	for len(q.backlog) > 0 {
+		sub := q.nextConsumer()
+		if sub == nil {
+			return
+		}
+		item := q.take(0)
+		v := sub.variant()
+		v.redelivered = item.redelivered
+		id := sub.session.broker.nextMessageID()
+		if v.ack {
+			sub.ledger.enter(delivery{id, item})
+		}
+		sub.session.send(item.encode(v, sub.destination, id))
+	}
+}
+
+func (q *queue) nextConsumer() *Subscription {
+	for range q.consumers {
+		q.turn = (q.turn + 1) % len(q.consumers)
+		if sub := q.consumers[q.turn]; sub.hasRoom() {
+			return sub
+		}
+	}
+	return nil
+}
+
+// hasRoom: a consumer that acknowledges may owe so many acknowledgements; one
+// that does not is given more when half of what may wait for it was written.
+func (sub *Subscription) hasRoom() bool {
+	limits := &sub.session.endpoint.Policy().Limits
+	if sub.ack != ackAuto && sub.ledger.len() >= limits.Unacknowledged {
+		return false
+	}
+	return sub.session.pendingBytes() <= limits.Pending/2
+}
+
+func (q *queues) subscribe(sub *Subscription) {
+	q.with(sub.destination, func(qu *queue) {
+		qu.consumers = append(qu.consumers, sub)
+		qu.dispatch()
+	})
+}
+
+// unsubscribe gives what the consumer has not acknowledged to the others, in
+// the order in which it was sent.
+func (q *queues) unsubscribe(sub *Subscription) {
+	q.with(sub.destination, func(qu *queue) {
+		qu.consumers = slices.DeleteFunc(qu.consumers, func(c *Subscription) bool { return c == sub })
+		if sub.ledger != nil {
+			qu.requeue(sub.ledger.close())
+		}
+		qu.dispatch()
+	})
+}
+
+func (q *queue) requeue(deliveries []delivery) {
+	for _, d := range deliveries {
+		d.item.redelivered = true
+		q.put(d.item)
+	}
+}
+
+// settled is called when a consumer acknowledged, so that it has room again,
+// or did not want what it was given, which then is given to somebody.
+func (q *queues) settled(sub *Subscription, back []delivery) {
+	q.with(sub.destination, func(qu *queue) {
+		qu.requeue(back)
+		qu.dispatch()
+	})
+}
+
+// resume is called when a consumer's outbox was written.
+func (q *queues) resume(sub *Subscription) { q.with(sub.destination, (*queue).dispatch) }
