@@ -6,7 +6,6 @@ import (
 	"log/slog"
 	"reflect"
 	"sync"
-	"time"
 
 	"github.com/caddyserver/caddy/v2"
 	"github.com/caddyserver/caddy/v2/modules/caddyevents"
@@ -35,34 +34,6 @@ type App struct {
 	queue     *eventQueue
 	leave     sync.Once
 }
-
-// BrokerConfig configures a broker.
-type BrokerConfig struct {
-	// Who is announced, and where.
-	Presence *PresenceConfig `json:"presence,omitempty"`
-
-	// How long the broker waits for its clients to take leave when it stops.
-	// Default: 3s.
-	Drain caddy.Duration `json:"drain,omitempty"`
-}
-
-// PresenceConfig configures what clients are told about each other.
-type PresenceConfig struct {
-	// The destination to which clients send what they say about themselves,
-	// and from which they are given the roster. It needs no prefix.
-	// Default: /app/presence.
-	Register string `json:"register,omitempty"`
-
-	// The destination that carries who joined, changed and left. Clients
-	// cannot send to it. It needs no prefix. Default: /topic/presence.
-	Announce string `json:"announce,omitempty"`
-}
-
-const (
-	defaultRegister = "/app/presence"
-	defaultAnnounce = "/topic/presence"
-	defaultDrain    = 3 * time.Second
-)
 
 // CaddyModule implements [caddy.Module].
 func (*App) CaddyModule() caddy.ModuleInfo {
@@ -93,42 +64,6 @@ func (a *App) Provision(ctx caddy.Context) error {
 		return fmt.Errorf("registering metrics: %w", err)
 	}
 	return nil
-}
-
-func (c *BrokerConfig) validate() error {
-	if c == nil || c.Presence == nil {
-		return nil
-	}
-	p := c.Presence.withDefaults()
-	if trimSlash(p.Register) == trimSlash(p.Announce) {
-		return fmt.Errorf("presence: register and announce must not be the same destination (%s)", p.Register)
-	}
-	return nil
-}
-
-func trimSlash(destination string) string {
-	if n := len(destination); n > 1 && destination[n-1] == '/' {
-		return destination[:n-1]
-	}
-	return destination
-}
-
-func (c *PresenceConfig) withDefaults() PresenceConfig {
-	p := PresenceConfig{Register: defaultRegister, Announce: defaultAnnounce}
-	if c != nil && c.Register != "" {
-		p.Register = c.Register
-	}
-	if c != nil && c.Announce != "" {
-		p.Announce = c.Announce
-	}
-	return p
-}
-
-func (c *BrokerConfig) drain() time.Duration {
-	if c == nil || c.Drain == 0 {
-		return defaultDrain
-	}
-	return time.Duration(c.Drain)
 }
 
 // endpointSpec is what a handler tells the app about its endpoint.
@@ -188,11 +123,13 @@ func (a *App) newClaim(c *BrokerConfig) *claim {
 		c = new(BrokerConfig)
 	}
 	return &claim{
-		presence:  c.Presence.withDefaults(),
-		drain:     c.drain(),
-		logger:    a.logger,
-		listener:  a.queue,
-		endpoints: make(map[string]stomp.Policy),
+		presence:     c.Presence.withDefaults(),
+		destinations: c.Destinations.withDefaults(),
+		queues:       c.Queues.bounds(),
+		drain:        c.drain(),
+		logger:       a.logger,
+		listener:     a.queue,
+		endpoints:    make(map[string]stomp.Policy),
 	}
 }
 

@@ -101,23 +101,63 @@ func countArg(into *int) func(*caddyfile.Dispenser) error {
 	}
 }
 
-// parseBrokerBlock adds the options of a broker to those of a block:
+// addBroker adds the options of a broker to those of a block:
 //
 //	presence {
 //		register <destination>
 //		announce <destination>
 //	}
+//	destinations {
+//		topic       <prefix>
+//		queue       <prefix>
+//		user        <prefix>
+//		temp_queue  <prefix>
+//		reply_queue <prefix>
+//	}
+//	queues {
+//		backlog       <count>
+//		backlog_bytes <size>
+//		total_bytes   <size>
+//		overflow      drop_oldest | refuse
+//	}
 //	drain <duration>
 func (s subdirectives) addBroker(c *BrokerConfig) {
-	s["presence"] = subdirective{parse: func(d *caddyfile.Dispenser) error {
-		if d.NextArg() {
-			return d.Errf("presence: takes no argument, got %q", d.Val())
-		}
+	s["presence"] = block("presence", func() subdirectives {
 		c.Presence = new(PresenceConfig)
 		return subdirectives{
 			"register": {parse: stringArg(&c.Presence.Register, "a destination such as "+defaultRegister)},
 			"announce": {parse: stringArg(&c.Presence.Announce, "a destination such as "+defaultAnnounce)},
-		}.parse(d, "presence")
-	}}
+		}
+	})
+	s["destinations"] = block("destinations", func() subdirectives {
+		d := new(DestinationsConfig)
+		c.Destinations = d
+		options := subdirectives{}
+		for name, into := range map[string]*string{
+			"topic": &d.Topic, "queue": &d.Queue, "user": &d.User, "temp_queue": &d.TempQueue, "reply_queue": &d.ReplyQueue,
+		} {
+			options[name] = subdirective{parse: stringArg(into, "a prefix such as /topic/")}
+		}
+		return options
+	})
+	s["queues"] = block("queues", func() subdirectives {
+		c.Queues = new(QueuesConfig)
+		return subdirectives{
+			"backlog":       {parse: countArg(&c.Queues.Backlog)},
+			"backlog_bytes": {parse: countArg(&c.Queues.BacklogBytes)},
+			"total_bytes":   {parse: countArg(&c.Queues.TotalBytes)},
+			"overflow":      {parse: stringArg(&c.Queues.Overflow, overflowDrop+" or "+overflowRefuse)},
+		}
+	})
 	s["drain"] = subdirective{parse: durationArg(&c.Drain)}
+}
+
+// block is a subdirective with a block of its own and no arguments.
+func block(name string, options func() subdirectives) subdirective {
+	return subdirective{parse: func(d *caddyfile.Dispenser) error {
+		if d.NextArg() {
+			return d.Errf("%s: takes no argument, got %q", name, d.Val())
+		}
+		return options().parse(d, name)
+	}}
 }

@@ -28,6 +28,8 @@ func init() {
 //		origins      <origin>... | *
 //		heart_beat   <send> <receive>
 //		ping_timeout <duration>
+//		hosts        <name>...
+//		compression
 //		user         <value>
 //		attribute    <name> <value> [public]
 //		limits {
@@ -37,15 +39,34 @@ func init() {
 //			client_data     <size>
 //			destination     <size>
 //			subscriptions   <count>
+//			transactions    <count>
+//			transaction_bytes <size>
+//			unacknowledged  <count>
+//			frames_per_second <count>
 //			pending         <size>
 //			connect_timeout <duration>
 //			sessions        <count>
+//			sessions_per_user    <count>
+//			sessions_per_address <count>
 //		}
 //
 //		# without broker: the options of a broker of its own
 //		presence {
 //			register <destination>
 //			announce <destination>
+//		}
+//		destinations {
+//			topic       <prefix>
+//			queue       <prefix>
+//			user        <prefix>
+//			temp_queue  <prefix>
+//			reply_queue <prefix>
+//		}
+//		queues {
+//			backlog       <count>
+//			backlog_bytes <size>
+//			total_bytes   <size>
+//			overflow      drop_oldest | refuse
 //		}
 //		drain <duration>
 //	}
@@ -113,22 +134,32 @@ func (h *Handler) parseBlock(d *caddyfile.Dispenser) error {
 		"broker":       {parse: stringArg(&h.Broker, "the name of a broker of the global stomp option")},
 		"ping_timeout": {parse: durationArg(&h.PingTimeout)},
 		"user":         {parse: stringArg(&h.User, "a value such as {http.auth.user.id}")},
-		"sockjs": {parse: func(d *caddyfile.Dispenser) error {
-			if d.NextArg() {
-				return d.Errf("sockjs: takes no argument, got %q", d.Val())
-			}
+		"sockjs": block("sockjs", func() subdirectives {
 			h.SockJS = new(SockJS)
-			return subdirectives{}.parse(d, "sockjs")
-		}},
+			return nil
+		}),
 		"origins": {parse: func(d *caddyfile.Dispenser) error {
 			if h.Origins = d.RemainingArgs(); len(h.Origins) == 0 {
 				return d.Err("origins: expected origins such as https://example.com, or *")
 			}
 			return noBlock(d, "origins")
 		}},
+		"hosts": {parse: func(d *caddyfile.Dispenser) error {
+			if h.Hosts = d.RemainingArgs(); len(h.Hosts) == 0 {
+				return d.Err("hosts: expected the virtual hosts that CONNECT may name")
+			}
+			return noBlock(d, "hosts")
+		}},
+		"compression": {parse: func(d *caddyfile.Dispenser) error {
+			if d.NextArg() {
+				return d.Errf("compression: takes no argument, got %q", d.Val())
+			}
+			h.Compression = true
+			return noBlock(d, "compression")
+		}},
 		"heart_beat": {parse: h.parseHeartBeat},
 		"attribute":  {parse: h.parseAttribute, repeated: true},
-		"limits":     {parse: h.parseLimits},
+		"limits":     block("limits", h.limitOptions),
 	}
 	options.addBroker(&h.BrokerConfig)
 	return options.parse(d, "stomp")
@@ -159,16 +190,13 @@ func (h *Handler) parseAttribute(d *caddyfile.Dispenser) error {
 	return noBlock(d, "attribute")
 }
 
-func (h *Handler) parseLimits(d *caddyfile.Dispenser) error {
-	if d.NextArg() {
-		return d.Errf("limits: takes no argument, got %q", d.Val())
-	}
+func (h *Handler) limitOptions() subdirectives {
 	h.Limits = new(Limits)
 	options := subdirectives{"connect_timeout": {parse: durationArg(&h.Limits.ConnectTimeout)}}
 	for name, into := range h.Limits.counts() {
 		options[name] = subdirective{parse: countArg(into)}
 	}
-	return options.parse(d, "limits")
+	return options
 }
 
 // siteOf is the first address of the site that the directive stands in. Caddy

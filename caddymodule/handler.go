@@ -56,6 +56,14 @@ type Handler struct {
 	// a ping. Default: 30s.
 	PingTimeout caddy.Duration `json:"ping_timeout,omitempty"`
 
+	// The virtual hosts that clients may name when they connect; naming none
+	// is always allowed. Default: any.
+	Hosts []string `json:"hosts,omitempty"`
+
+	// Whether messages are compressed (permessage-deflate) for clients that
+	// can: less traffic for more CPU time. Default: false.
+	Compression bool `json:"compression,omitempty"`
+
 	// The authenticated name of the client; placeholders are evaluated once,
 	// when it connects. Default: none, the client is anonymous.
 	User string `json:"user,omitempty"`
@@ -123,6 +131,7 @@ func (h *Handler) Provision(ctx caddy.Context) error {
 	h.ws = websocket.Config{
 		Origins:        origins,
 		Subprotocols:   websocket.Subprotocols,
+		Compression:    h.Compression,
 		SilenceTimeout: spec.policy.PingTimeout,
 		MaxMessage:     max(16<<20, 16*int64(spec.policy.Limits.Frame.Frame)),
 	}
@@ -148,8 +157,8 @@ func (h *Handler) validate() error {
 	if h.Name == "" {
 		h.Name = h.Path
 	}
-	if h.Broker != "" && (h.Presence != nil || h.Drain != 0) {
-		return fmt.Errorf("endpoint %q uses the broker %q: presence and drain are configured there", h.Name, h.Broker)
+	if h.Broker != "" && !h.BrokerConfig.isZero() {
+		return fmt.Errorf("endpoint %q uses the broker %q: presence, destinations, queues and drain are configured there", h.Name, h.Broker)
 	}
 	if err := h.BrokerConfig.validate(); err != nil {
 		return err
@@ -181,6 +190,7 @@ func (h *Handler) policy() stomp.Policy {
 	if h.PingTimeout != 0 {
 		p.PingTimeout = time.Duration(h.PingTimeout)
 	}
+	p.Hosts = h.Hosts
 	h.Limits.apply(&p.Limits)
 	return p
 }
@@ -249,6 +259,9 @@ func (h *Handler) handshake(r *http.Request, c sockjs.Connection) *stomp.Handsha
 	}
 	if c.Session != "" {
 		hs.Aliases = c.Server + "/" + c.Session + "/websocket"
+	}
+	if ip, ok := caddyhttp.GetVar(r.Context(), caddyhttp.ClientIPVarKey).(string); ok {
+		hs.Address = strings.Clone(ip)
 	}
 	repl, ok := r.Context().Value(caddy.ReplacerCtxKey).(*caddy.Replacer)
 	if !ok {

@@ -24,20 +24,37 @@ type Limits struct {
 	Destination int `json:"destination,omitempty"`
 	// Subscriptions of a session. Default: 1000.
 	Subscriptions int `json:"subscriptions,omitempty"`
+	// Transactions of a session at the same time. Default: 100.
+	Transactions int `json:"transactions,omitempty"`
+	// Bytes that a session's transactions hold. Default: 1 MiB.
+	TransactionBytes int `json:"transaction_bytes,omitempty"`
+	// Messages that a subscription may owe an acknowledgement for. Default:
+	// 1000.
+	Unacknowledged int `json:"unacknowledged,omitempty"`
+	// Frames that a session may send in a second, and twice as many at once.
+	// Default: 10000.
+	FramesPerSecond int `json:"frames_per_second,omitempty"`
 	// Bytes that may wait to be written to a client. Default: 1 MiB.
 	Pending int `json:"pending,omitempty"`
 	// How long a client may take to send CONNECT. Default: 10s.
 	ConnectTimeout caddy.Duration `json:"connect_timeout,omitempty"`
 	// Sessions of the endpoint at the same time. Default: 100000.
 	Sessions int `json:"sessions,omitempty"`
+	// Sessions of a user, on all endpoints of the broker. Default: 1000.
+	SessionsPerUser int `json:"sessions_per_user,omitempty"`
+	// Sessions of a client address, as Caddy knows it behind trusted proxies,
+	// on all endpoints of the broker. Default: 10000.
+	SessionsPerAddress int `json:"sessions_per_address,omitempty"`
 }
 
-// sizes are the limits that count something, by their name in the Caddyfile.
+// counts are the limits that count something, by their name in the Caddyfile.
 func (l *Limits) counts() map[string]*int {
 	return map[string]*int{
 		"frame_size": &l.FrameSize, "header_line": &l.HeaderLine, "headers": &l.Headers,
 		"client_data": &l.ClientData, "destination": &l.Destination, "subscriptions": &l.Subscriptions,
-		"pending": &l.Pending, "sessions": &l.Sessions,
+		"transactions": &l.Transactions, "transaction_bytes": &l.TransactionBytes, "unacknowledged": &l.Unacknowledged,
+		"frames_per_second": &l.FramesPerSecond, "pending": &l.Pending,
+		"sessions": &l.Sessions, "sessions_per_user": &l.SessionsPerUser, "sessions_per_address": &l.SessionsPerAddress,
 	}
 }
 
@@ -66,6 +83,12 @@ func (l *Limits) apply(p *stomp.Limits) {
 	override(&p.Frame.Headers, l.Headers)
 	override(&p.Destination, l.Destination)
 	override(&p.Subscriptions, l.Subscriptions)
+	override(&p.Transactions, l.Transactions)
+	override(&p.TransactionBytes, l.TransactionBytes)
+	override(&p.Unacknowledged, l.Unacknowledged)
+	override(&p.FramesPerSecond, l.FramesPerSecond)
+	override(&p.SessionsPerUser, l.SessionsPerUser)
+	override(&p.SessionsPerAddress, l.SessionsPerAddress)
 	override(&p.Pending, l.Pending)
 	override(&p.Sessions, l.Sessions)
 	if l.ClientData != 0 {

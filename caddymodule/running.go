@@ -29,11 +29,13 @@ type running struct {
 
 // claim is what one configuration wants a broker to be.
 type claim struct {
-	presence  PresenceConfig
-	drain     time.Duration
-	logger    *slog.Logger
-	listener  presence.Listener
-	endpoints map[string]stomp.Policy
+	presence     PresenceConfig
+	destinations stomp.Destinations
+	queues       stomp.QueueConfig
+	drain        time.Duration
+	logger       *slog.Logger
+	listener     presence.Listener
+	endpoints    map[string]stomp.Policy
 
 	// set by take
 	name    string
@@ -78,6 +80,8 @@ func (c *claim) take(name string) error {
 // apply puts a claim in force. With r.mu held.
 func (r *running) apply(c *claim) {
 	r.broker.SetLogger(c.logger.With("broker", c.name))
+	r.broker.SetDestinations(c.destinations)
+	r.broker.SetQueues(c.queues)
 	r.broker.SetMounts(r.registry.Mounts(c.presence.Register, c.presence.Announce))
 	r.registry.SetListener(c.listener)
 	for endpoint, policy := range c.endpoints {

@@ -29,6 +29,9 @@ func (m announceMount) Send(*stomp.Session, *frame.Frame) error {
 	return stomp.Refuse("SEND: %s carries the server's announcements and cannot be sent to", m.destination)
 }
 
+// Feed implements [stomp.Broadcast]: a wildcard that matches reads announcements.
+func (m announceMount) Feed() *stomp.Feed { return m.feed }
+
 func (m announceMount) Subscribe(*stomp.Session) (*stomp.Feed, *stomp.Snapshot, error) {
 	return m.feed, nil, nil
 }
