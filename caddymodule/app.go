@@ -85,10 +85,11 @@ func (a *App) addEndpoint(name string, spec endpointSpec) error {
 		return fmt.Errorf("two different endpoints are named %q: give one of them another `name`; "+
 			"to let both share a broker, define it in the global `stomp` option and write `broker <name>` in each", name)
 	}
-	if spec.private == nil && a.Brokers[spec.broker] == nil {
+	_, shared := a.Brokers[spec.broker]
+	if spec.private == nil && !shared {
 		return fmt.Errorf("broker %q is not defined; define it in the global option: stomp { broker %s }", spec.broker, spec.broker)
 	}
-	if spec.private != nil && a.Brokers[spec.broker] != nil {
+	if spec.private != nil && shared {
 		return fmt.Errorf("endpoint %q has a broker of its own, but the global `stomp` option has a broker of that name; "+
 			"write `broker %s` to use it, or give the endpoint another `name`", name, spec.broker)
 	}

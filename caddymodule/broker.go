@@ -1,6 +1,7 @@
 package caddymodule
 
 import (
+	"errors"
 	"fmt"
 	"time"
 
@@ -80,21 +81,36 @@ func (c *BrokerConfig) validate() error {
 	if c == nil {
 		return nil
 	}
-	p := c.Presence.withDefaults()
+	if c.Drain < 0 {
+		return errors.New("drain must not be negative")
+	}
+	return errors.Join(c.Presence.validate(), c.Destinations.validate(), c.Queues.validate())
+}
+
+func (c *PresenceConfig) validate() error {
+	p := c.withDefaults()
 	if trimSlash(p.Register) == trimSlash(p.Announce) {
 		return fmt.Errorf("presence: register and announce must not be the same destination (%s)", p.Register)
 	}
-	d := c.Destinations.withDefaults()
+	return nil
+}
+
+func (c *DestinationsConfig) validate() error {
+	d := c.withDefaults()
 	if err := d.Validate(); err != nil {
 		return fmt.Errorf("destinations: %w", err)
 	}
-	if q := c.Queues; q != nil {
-		if q.Overflow != "" && q.Overflow != overflowDrop && q.Overflow != overflowRefuse {
-			return fmt.Errorf("queues: overflow is %s or %s, not %q", overflowDrop, overflowRefuse, q.Overflow)
-		}
-		if q.Backlog < 0 || q.BacklogBytes < 0 || q.TotalBytes < 0 {
-			return fmt.Errorf("queues: bounds must not be negative")
-		}
+	return nil
+}
+
+func (c *QueuesConfig) validate() error {
+	switch {
+	case c == nil:
+		return nil
+	case c.Overflow != "" && c.Overflow != overflowDrop && c.Overflow != overflowRefuse:
+		return fmt.Errorf("queues: overflow is %s or %s, not %q", overflowDrop, overflowRefuse, c.Overflow)
+	case c.Backlog < 0 || c.BacklogBytes < 0 || c.TotalBytes < 0:
+		return errors.New("queues: bounds must not be negative")
 	}
 	return nil
 }

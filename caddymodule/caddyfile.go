@@ -1,7 +1,10 @@
 package caddymodule
 
 import (
+	"maps"
+	"slices"
 	"strconv"
+	"strings"
 
 	"github.com/caddyserver/caddy/v2"
 	"github.com/caddyserver/caddy/v2/caddyconfig/caddyfile"
@@ -24,7 +27,7 @@ func (s subdirectives) parse(d *caddyfile.Dispenser, what string) error {
 		name := d.Val()
 		sub, ok := s[name]
 		if !ok {
-			return d.Errf("%s: unrecognized subdirective %q", what, name)
+			return d.Errf("%s: unrecognized subdirective %q, expected one of: %s", what, name, s.names())
 		}
 		if seen[name] && !sub.repeated {
 			return d.Errf("%s: %s is given twice", what, name)
@@ -35,6 +38,10 @@ func (s subdirectives) parse(d *caddyfile.Dispenser, what string) error {
 		}
 	}
 	return nil
+}
+
+func (s subdirectives) names() string {
+	return strings.Join(slices.Sorted(maps.Keys(s)), ", ")
 }
 
 // oneArg takes exactly one argument and no block.
@@ -69,6 +76,9 @@ func durationArg(into *caddy.Duration) func(*caddyfile.Dispenser) error {
 			return err
 		}
 		duration, err := parseDuration(d, name, arg)
+		if err == nil && duration == 0 {
+			err = d.Errf("%s: expected a duration above 0, got %q", name, arg)
+		}
 		*into = duration
 		return err
 	}
@@ -128,7 +138,7 @@ func (s subdirectives) addBroker(c *BrokerConfig) {
 			"register": {parse: stringArg(&c.Presence.Register, "a destination such as "+defaultRegister)},
 			"announce": {parse: stringArg(&c.Presence.Announce, "a destination such as "+defaultAnnounce)},
 		}
-	})
+	}).checked(func() error { return c.Presence.validate() })
 	s["destinations"] = block("destinations", func() subdirectives {
 		d := new(DestinationsConfig)
 		c.Destinations = d
@@ -139,7 +149,7 @@ func (s subdirectives) addBroker(c *BrokerConfig) {
 			options[name] = subdirective{parse: stringArg(into, "a prefix such as /topic/")}
 		}
 		return options
-	})
+	}).checked(func() error { return c.Destinations.validate() })
 	s["queues"] = block("queues", func() subdirectives {
 		c.Queues = new(QueuesConfig)
 		return subdirectives{
@@ -148,7 +158,7 @@ func (s subdirectives) addBroker(c *BrokerConfig) {
 			"total_bytes":   {parse: countArg(&c.Queues.TotalBytes)},
 			"overflow":      {parse: stringArg(&c.Queues.Overflow, overflowDrop+" or "+overflowRefuse)},
 		}
-	})
+	}).checked(func() error { return c.Queues.validate() })
 	s["drain"] = subdirective{parse: durationArg(&c.Drain)}
 }
 
@@ -160,4 +170,21 @@ func block(name string, options func() subdirectives) subdirective {
 		}
 		return options().parse(d, name)
 	}}
+}
+
+// checked is the subdirective with a check of what it set; an error names the
+// line where the subdirective stands, not where its block ends.
+func (s subdirective) checked(check func() error) subdirective {
+	parse := s.parse
+	s.parse = func(d *caddyfile.Dispenser) error {
+		start := *d
+		if err := parse(d); err != nil {
+			return err
+		}
+		if err := check(); err != nil {
+			return start.WrapErr(err)
+		}
+		return nil
+	}
+	return s
 }

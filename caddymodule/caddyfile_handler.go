@@ -1,6 +1,8 @@
 package caddymodule
 
 import (
+	"fmt"
+	"maps"
 	"reflect"
 	"strings"
 
@@ -75,6 +77,7 @@ func init() {
 // site overlap, the longer path comes first.
 func parseDirective(h httpcaddyfile.Helper) ([]httpcaddyfile.ConfigValue, error) {
 	h.Next() // the directive's name
+	start := *h.Dispenser
 	matcher, path, err := parseMatcherAndPath(h)
 	if err != nil {
 		return nil, err
@@ -87,10 +90,7 @@ func parseDirective(h httpcaddyfile.Helper) ([]httpcaddyfile.ConfigValue, error)
 		handler.Name = siteOf(h) + path
 	}
 	if err := handler.validate(); err != nil {
-		return nil, h.Errf("stomp: %v", err)
-	}
-	if _, err := websocket.ParseOrigins(handler.Origins...); err != nil {
-		return nil, h.Errf("stomp: %v", err)
+		return nil, start.WrapErr(fmt.Errorf("stomp: %w", err))
 	}
 	return h.NewRoute(matcher, handler), nil
 }
@@ -107,7 +107,7 @@ func parseMatcherAndPath(h httpcaddyfile.Helper) (caddy.ModuleMap, string, error
 			h.Prev()
 			var err error
 			if matcher, _, err = h.MatcherToken(); err != nil {
-				return nil, "", err
+				return nil, "", h.WrapErr(err)
 			}
 		case strings.HasPrefix(arg, "/") && path == "":
 			if strings.Contains(arg, "*") {
@@ -118,9 +118,15 @@ func parseMatcherAndPath(h httpcaddyfile.Helper) (caddy.ModuleMap, string, error
 			return nil, "", h.Errf("stomp: expected [@matcher] [/path], got %q", arg)
 		}
 	}
-	if matcher == nil && len(path) > 1 {
+	if len(path) > 1 {
 		path = strings.TrimSuffix(path, "/")
-		matcher = caddy.ModuleMap{"path": caddyconfig.JSON([]string{path + "*"}, nil)}
+		if _, has := matcher["path"]; !has {
+			matcher = maps.Clone(matcher)
+			if matcher == nil {
+				matcher = make(caddy.ModuleMap)
+			}
+			matcher["path"] = caddyconfig.JSON([]string{path + "*"}, nil)
+		}
 	}
 	if path == "" {
 		path = "/"
@@ -132,7 +138,7 @@ func (h *Handler) parseBlock(d *caddyfile.Dispenser) error {
 	options := subdirectives{
 		"name":         {parse: stringArg(&h.Name, "an id")},
 		"broker":       {parse: stringArg(&h.Broker, "the name of a broker of the global stomp option")},
-		"ping_timeout": {parse: durationArg(&h.PingTimeout)},
+		"ping_timeout": subdirective{parse: durationArg(&h.PingTimeout)}.checked(h.validatePingTimeout),
 		"user":         {parse: stringArg(&h.User, "a value such as {http.auth.user.id}")},
 		"sockjs": block("sockjs", func() subdirectives {
 			h.SockJS = new(SockJS)
@@ -141,6 +147,9 @@ func (h *Handler) parseBlock(d *caddyfile.Dispenser) error {
 		"origins": {parse: func(d *caddyfile.Dispenser) error {
 			if h.Origins = d.RemainingArgs(); len(h.Origins) == 0 {
 				return d.Err("origins: expected origins such as https://example.com, or *")
+			}
+			if _, err := websocket.ParseOrigins(h.Origins...); err != nil {
+				return d.WrapErr(err)
 			}
 			return noBlock(d, "origins")
 		}},
@@ -157,8 +166,8 @@ func (h *Handler) parseBlock(d *caddyfile.Dispenser) error {
 			h.Compression = true
 			return noBlock(d, "compression")
 		}},
-		"heart_beat": {parse: h.parseHeartBeat},
-		"attribute":  {parse: h.parseAttribute, repeated: true},
+		"heart_beat": subdirective{parse: h.parseHeartBeat}.checked(func() error { return h.HeartBeat.validate() }),
+		"attribute":  subdirective{parse: h.parseAttribute, repeated: true}.checked(h.validateAttributes),
 		"limits":     block("limits", h.limitOptions),
 	}
 	options.addBroker(&h.BrokerConfig)

@@ -48,6 +48,7 @@ type eventQueue struct {
 	mu      sync.Mutex
 	queue   []presence.Change
 	bytes   int
+	left    int // queued, or being emitted
 	running bool
 	closed  bool
 	done    chan struct{} // closed when what was queued at close is emitted
@@ -84,6 +85,7 @@ func (q *eventQueue) Changed(c presence.Change) {
 		return
 	}
 	q.queue = append(q.queue, c)
+	q.left++
 	q.bytes += eventSize(&c)
 	if !q.running {
 		q.running = true
@@ -96,7 +98,7 @@ func (q *eventQueue) run() {
 		q.mu.Lock()
 		batch, dropped := q.queue, q.dropped
 		q.queue, q.dropped = nil, 0
-		if len(batch) == 0 {
+		if len(batch) == 0 && dropped == 0 {
 			q.running = false
 			if q.done != nil {
 				close(q.done)
@@ -105,6 +107,9 @@ func (q *eventQueue) run() {
 			return
 		}
 		q.mu.Unlock()
+		if dropped > 0 {
+			q.logger.Warn("events dropped: event handlers are too slow", "count", dropped)
+		}
 		for i := range batch {
 			if q.ctx.Err() != nil {
 				return // close gave up on us
@@ -112,10 +117,8 @@ func (q *eventQueue) run() {
 			q.app.Emit(q.ctx, eventName(batch[i].Type), eventData(&batch[i]))
 			q.mu.Lock()
 			q.bytes -= eventSize(&batch[i])
+			q.left--
 			q.mu.Unlock()
-		}
-		if dropped > 0 {
-			q.logger.Warn("events dropped: event handlers are too slow", "count", dropped)
 		}
 	}
 }
@@ -138,7 +141,9 @@ func (q *eventQueue) close() {
 	select {
 	case <-done:
 	case <-time.After(eventTimeout):
-		q.logger.Warn("events dropped: event handlers do not return", "waited", eventTimeout)
+		q.mu.Lock()
+		defer q.mu.Unlock()
+		q.logger.Warn("events dropped: event handlers do not return", "waited", eventTimeout, "count", q.left+q.dropped)
 	}
 }
 

@@ -163,6 +163,10 @@ func (h *Handler) validate() error {
 	if err := h.BrokerConfig.validate(); err != nil {
 		return err
 	}
+	return errors.Join(h.validateAttributes(), h.validatePingTimeout(), h.HeartBeat.validate(), h.Limits.validate())
+}
+
+func (h *Handler) validateAttributes() error {
 	seen := make(map[string]bool)
 	for _, a := range h.Attributes {
 		if a.Name == "" || seen[a.Name] {
@@ -170,13 +174,21 @@ func (h *Handler) validate() error {
 		}
 		seen[a.Name] = true
 	}
+	return nil
+}
+
+func (h *Handler) validatePingTimeout() error {
 	if p := time.Duration(h.PingTimeout); p != 0 && p < 3*time.Second {
 		return fmt.Errorf("ping_timeout %s is too short: 3s at least", p)
 	}
-	if b := h.HeartBeat; b != nil && (tooShort(b.Send) || tooShort(b.Receive)) {
+	return nil
+}
+
+func (b *HeartBeat) validate() error {
+	if b != nil && (tooShort(b.Send) || tooShort(b.Receive)) {
 		return errors.New("heart_beat: 0 for none, or 200ms at least")
 	}
-	return h.Limits.validate()
+	return nil
 }
 
 // tooShort: shorter than what the server can keep.

@@ -1,6 +1,7 @@
 package stomp
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"log/slog"
@@ -134,7 +135,8 @@ func (s *Session) frame(f *frame.Frame) error {
 		s.fail(LimitExceeded("frames_per_second", limit), f)
 		return ErrEnded
 	}
-	if len(f.Body) > 0 && f.Command != frame.Send {
+	// EOLs are let pass: clients of old put one more behind the head
+	if f.Command != frame.Send && len(bytes.Trim(f.Body, "\r\n")) > 0 {
 		s.fail(protocolErrorf("%s: only SEND has a body", f.Command), f)
 		return ErrEnded
 	}
