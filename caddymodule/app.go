@@ -2,6 +2,7 @@ package caddymodule
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"log/slog"
 	"reflect"
@@ -56,9 +57,14 @@ func (a *App) Provision(ctx caddy.Context) error {
 	}
 	a.events = events.(*caddyevents.App)
 	a.queue = newEventQueue(ctx, a.events, a.logger)
-	// before any app is stopped, and while events still can be emitted
-	if err := a.events.On("stopping", stoppingHandler{a}); err != nil {
-		return fmt.Errorf("subscribing to the stopping event: %w", err)
+	// stopping comes before any app is stopped, while events still can be
+	// emitted, and before the HTTP app waits for its connections
+	err = errors.Join(
+		a.events.On("started", eventHandler(a.queue.start)),
+		a.events.On("stopping", eventHandler(a.leaveBrokers)),
+	)
+	if err != nil {
+		return fmt.Errorf("subscribing to Caddy's events: %w", err)
 	}
 	if err := ctx.GetMetricsRegistry().Register(collector{a}); err != nil {
 		return fmt.Errorf("registering metrics: %w", err)
@@ -165,14 +171,12 @@ func (a *App) leaveBrokers() {
 	})
 }
 
-// stoppingHandler is called with Caddy's stopping event: before the first app
-// of this configuration is stopped, and before the HTTP app waits for its
-// connections.
-type stoppingHandler struct{ app *App }
+// eventHandler calls a function at an event of Caddy's own.
+type eventHandler func()
 
 // Handle implements [caddyevents.Handler].
-func (h stoppingHandler) Handle(context.Context, caddy.Event) error {
-	h.app.leaveBrokers()
+func (h eventHandler) Handle(context.Context, caddy.Event) error {
+	h()
 	return nil
 }
 
@@ -195,5 +199,5 @@ var (
 	_ caddy.App           = (*App)(nil)
 	_ caddy.Provisioner   = (*App)(nil)
 	_ caddy.CleanerUpper  = (*App)(nil)
-	_ caddyevents.Handler = stoppingHandler{}
+	_ caddyevents.Handler = eventHandler(nil)
 )

@@ -46,6 +46,7 @@ type eventQueue struct {
 	logger *slog.Logger
 
 	mu      sync.Mutex
+	started bool // all apps of the configuration have: before, nobody listens yet
 	queue   []presence.Change
 	bytes   int
 	left    int // queued, or being emitted
@@ -75,11 +76,14 @@ func eventSize(c *presence.Change) int { return 512 + len(c.ClientData) }
 // Changed implements [presence.Listener].
 func (q *eventQueue) Changed(c presence.Change) {
 	name := eventName(c.Type)
-	if name == "" || !q.app.ShouldEmit(name) {
+	if name == "" {
 		return
 	}
 	q.mu.Lock()
 	defer q.mu.Unlock()
+	if q.started && !q.app.ShouldEmit(name) {
+		return
+	}
 	if q.closed || q.bytes > maxEventBytes {
 		q.dropped++
 		return
@@ -87,10 +91,24 @@ func (q *eventQueue) Changed(c presence.Change) {
 	q.queue = append(q.queue, c)
 	q.left++
 	q.bytes += eventSize(&c)
-	if !q.running {
+	q.wake()
+}
+
+// wake starts the goroutine if there is something to emit. With q.mu held.
+func (q *eventQueue) wake() {
+	if q.started && !q.running && len(q.queue)+q.dropped > 0 {
 		q.running = true
 		go q.run()
 	}
+}
+
+// start is called when all apps of the configuration have started, the events
+// app among them.
+func (q *eventQueue) start() {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	q.started = true
+	q.wake()
 }
 
 func (q *eventQueue) run() {

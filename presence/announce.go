@@ -75,7 +75,8 @@ func (r *Registry) publish(changes []Change, overflow bool) {
 	}
 	last := changes[len(changes)-1].Seq
 	if overflow {
-		// the roster is right, and nobody can be told less than all of it
+		// nobody can be told less than all of the roster, and none from before
+		r.snapshot = nil
 		r.feed.Append(last, r.resetBody(last))
 		return
 	}

@@ -9,31 +9,34 @@ import (
 // both are valid JSON, the document may be nil for none. Numbers stay as they
 // were written.
 func mergePatch(document, patch json.RawMessage) json.RawMessage {
-	changes := object(patch)
-	if changes == nil {
-		return patch
-	}
-	members := object(document)
-	if members == nil {
-		members = make(map[string]json.RawMessage, len(changes))
-	}
-	for name, value := range changes {
-		if string(bytes.TrimSpace(value)) == "null" {
-			delete(members, name)
-		} else {
-			members[name] = mergePatch(members[name], value)
-		}
-	}
 	var merged bytes.Buffer
-	appendJSON(&merged, members)
+	appendJSON(&merged, mergeValue(decode(document), decode(patch)))
 	return merged.Bytes()
 }
 
-// object decodes an object; nil for any other value.
-func object(value json.RawMessage) map[string]json.RawMessage {
-	var members map[string]json.RawMessage
-	if value = bytes.TrimSpace(value); len(value) == 0 || value[0] != '{' || json.Unmarshal(value, &members) != nil {
-		return nil
+func mergeValue(document, patch any) any {
+	changes, ok := patch.(map[string]any)
+	if !ok {
+		return patch
+	}
+	members, ok := document.(map[string]any)
+	if !ok {
+		members = make(map[string]any, len(changes))
+	}
+	for name, value := range changes {
+		if value == nil {
+			delete(members, name)
+		} else {
+			members[name] = mergeValue(members[name], value)
+		}
 	}
 	return members
+}
+
+// decode decodes valid JSON; nil for none.
+func decode(value json.RawMessage) (v any) {
+	d := json.NewDecoder(bytes.NewReader(value))
+	d.UseNumber()
+	_ = d.Decode(&v)
+	return v
 }

@@ -3,6 +3,7 @@ package presence
 import (
 	"bytes"
 	"encoding/json"
+	"mime"
 	"unicode/utf8"
 
 	"github.com/caddy-stomp/caddy-stomp/stomp"
@@ -69,7 +70,8 @@ func (m registerMount) Send(s *stomp.Session, f *frame.Frame) error {
 	if err != nil {
 		return err
 	}
-	merge := f.Header.Get(frame.HdrContentType) == mergePatchType
+	contentType, _, _ := mime.ParseMediaType(f.Header.Get(frame.HdrContentType)) // lower case
+	merge := contentType == mergePatchType
 	if merge {
 		if err := m.checkMerged(s, data, limit); err != nil {
 			return err

@@ -83,6 +83,7 @@ func NewRegistry(c Config) (*Registry, error) {
 	r.feed = stomp.NewFeed(stomp.FeedConfig{
 		Header: frame.Header{{Name: frame.HdrContentType, Value: "application/json"}},
 		Reset:  r.resetBody,
+		Keep:   feedKeeps,
 	})
 	return r, nil
 }
@@ -151,7 +152,7 @@ func (r *Registry) Connected(s *stomp.Session, connect *frame.Frame) error {
 	if hs.User != "" {
 		r.users[hs.User]++
 	}
-	r.tell(Change{View: e.view, Type: Connected, At: e.view.ConnectedAt})
+	r.tell(Change{View: e.view, Type: Connected, At: e.view.ConnectedAt, UserSessions: r.users[hs.User]})
 	if data != nil || hs.User != "" {
 		r.join(e)
 	}

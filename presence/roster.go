@@ -8,6 +8,10 @@ import (
 	"github.com/caddy-stomp/caddy-stomp/stomp"
 )
 
+// feedKeeps is how many bytes of announcements are kept for those who read
+// slowly. A roster leaves most of them to whoever is given it.
+const feedKeeps = 4 << 20
+
 // reusePerSession is how old a roster may get, for each session in it, before a
 // new one is made: about a hundred times what it costs to make one.
 const reusePerSession = 100 * time.Microsecond
@@ -28,7 +32,7 @@ func (r *roster) usable(feed *stomp.Feed) bool {
 		return false
 	}
 	since, ok := feed.Since(r.Snapshot)
-	return ok && since <= uint64(r.Size()/2)
+	return ok && since <= uint64(min(r.Size()/2, feedKeeps/4))
 }
 
 // subscribe returns a roster, and the feed that goes on right after it.
@@ -63,12 +67,11 @@ func rosterPages(stream string, seq uint64, views []*View) [][]byte {
 			`,"more":` + strconv.FormatBool(more) + `,"sessions":[`
 	}
 	var pages [][]byte
-	b := body{open: head(true), end: "]}"}
+	b := body{open: head(false), end: "]}"} // the longer of both
 	for _, v := range views {
 		if full := b.add(newWireSession(v)); full != nil {
-			pages = append(pages, full)
+			pages = append(pages, append([]byte(head(true)), full[len(b.open):]...))
 		}
 	}
-	last := b.take()
-	return append(pages, append([]byte(head(false)), last[len(b.open):]...))
+	return append(pages, b.take())
 }

@@ -8,8 +8,9 @@ import (
 	"github.com/caddy-stomp/caddy-stomp/stomp/frame"
 )
 
-// The state machine: a session is in connecting until CONNECT succeeded, in
-// connected until DISCONNECT or an error, then in gone.
+// The state machine: a session is in connecting until CONNECT succeeded, then in
+// connected until it ends. What was sent after DISCONNECT, which the
+// specification forbids, is not looked at.
 
 // connecting takes CONNECT or STOMP and nothing else (STOMP 1.2, "Connecting").
 func (s *Session) connecting(f *frame.Frame) error {
@@ -195,7 +196,6 @@ func (s *Session) connected(f *frame.Frame) error {
 	case frame.Unsubscribe:
 		err = s.onUnsubscribe(f)
 	case frame.Disconnect:
-		s.handle = (*Session).gone
 		s.disconnect(f)
 		return ErrEnded
 	case frame.Connect, frame.Stomp:
@@ -211,10 +211,6 @@ func (s *Session) connected(f *frame.Frame) error {
 	}
 	return nil
 }
-
-// gone ignores what was sent after DISCONNECT (STOMP 1.2, "DISCONNECT":
-// clients MUST NOT send any more frames).
-func (s *Session) gone(*frame.Frame) error { return ErrEnded }
 
 func (s *Session) receipt(id string) { s.send(s.receiptMessage(id)) }
 

@@ -2,6 +2,8 @@ package stomp
 
 import (
 	"hash/maphash"
+	"maps"
+	"slices"
 	"sync"
 )
 
@@ -101,12 +103,10 @@ func (d *directory) depart(s *Session) {
 }
 
 // everyone is all, and those who have not sent CONNECT yet.
+// The connecting come first: who connects meanwhile is in both, not in none.
 func (d *directory) everyone() []*Session {
-	everyone := d.all()
 	d.mu.Lock()
-	defer d.mu.Unlock()
-	for s := range d.connecting {
-		everyone = append(everyone, s)
-	}
-	return everyone
+	everyone := slices.Collect(maps.Keys(d.connecting))
+	d.mu.Unlock()
+	return append(everyone, d.all()...)
 }

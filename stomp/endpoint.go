@@ -78,6 +78,7 @@ func (e *Endpoint) NewSession(t Transport, hs *Handshake) (*Session, error) {
 	now := stamp()
 	s.beat.lastIn.Store(now)
 	s.beat.lastOut.Store(now)
+	s.beat.pinged = -1
 	s.connectBy = now + int64(p.Limits.Connect)
 	e.broker.wheel.schedule(s, s.connectBy)
 	return s, nil

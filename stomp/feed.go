@@ -80,10 +80,9 @@ func (f *Feed) Append(seq uint64, body []byte) {
 		f.bytes -= len(f.log[drop].body)
 		drop++
 	}
-	if drop > 0 {
-		f.log = append(f.log[:0:0], f.log[drop:]...)
-		f.first += uint64(drop)
-	}
+	clear(f.log[:drop])
+	f.log = f.log[drop:] // append moves what is left when the room is used up
+	f.first += uint64(drop)
 	f.mu.Unlock()
 
 	f.mu.RLock()

@@ -21,7 +21,7 @@ type beat struct {
 	out int64 // an EOL is due after that much silence of ours; 0: never
 	// agreed says that in was negotiated; otherwise it stands for PingTimeout
 	agreed bool
-	pinged bool // wheel goroutine only
+	pinged int64 // the lastIn that was answered with a ping; wheel goroutine only
 
 	lastIn, lastOut atomic.Int64
 }

@@ -150,6 +150,9 @@ func (s *Session) write() {
 			batch = s.pull()
 		}
 		err := s.transport.Write(batch)
+		if err == nil && ping {
+			err = s.transport.Ping()
+		}
 		if n := len(batch); n > 0 {
 			s.countOut(batch)
 			clear(batch)
@@ -158,9 +161,6 @@ func (s *Session) write() {
 			if err == nil && state == outboxOpen {
 				continue // there may be more by now
 			}
-		}
-		if err == nil && ping {
-			err = s.transport.Ping()
 		}
 		if err != nil {
 			s.broken(err)

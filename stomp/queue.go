@@ -174,6 +174,9 @@ func (q *queue) nextConsumer() *Subscription {
 // hasRoom: a consumer that acknowledges may owe so many acknowledgements; one
 // that does not is given more when half of what may wait for it was written.
 func (sub *Subscription) hasRoom() bool {
+	if sub.session.gone.Load() { // its end is on the way
+		return false
+	}
 	limits := &sub.session.endpoint.Policy().Limits
 	if sub.ack != ackAuto && sub.ledger.len() >= limits.Unacknowledged {
 		return false

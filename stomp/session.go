@@ -8,6 +8,7 @@ import (
 	"net"
 	"os"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/caddy-stomp/caddy-stomp/stomp/frame"
@@ -39,6 +40,7 @@ type Session struct {
 	place     wheelPlace
 	out       outbox
 
+	gone  atomic.Bool // phase is phaseEnded, for the reading goroutine
 	mu    sync.Mutex
 	phase phase
 	subs  []*Subscription
@@ -93,6 +95,7 @@ func (s *Session) Endpoint() *Endpoint { return s.endpoint }
 func (s *Session) Receive(p []byte, _ bool) error {
 	s.beat.lastIn.Store(stamp())
 	s.broker.stats.bytesIn.Add(uint64(len(p)))
+	s.decoder.SetLimits(&s.endpoint.Policy().Limits.Frame) // they may have changed
 	err := s.decoder.Decode(p, s.frame)
 	if err != nil && !errors.Is(err, ErrEnded) {
 		s.fail(err, nil)
@@ -130,6 +133,9 @@ func (s *Session) Closed(e Ending) {
 
 // frame handles one frame: the state decides how.
 func (s *Session) frame(f *frame.Frame) error {
+	if s.gone.Load() { // somebody else ended it
+		return ErrEnded
+	}
 	s.broker.stats.framesIn.Add(1)
 	if limit := s.endpoint.Policy().Limits.FramesPerSecond; !s.rate.take(limit, s.beat.lastIn.Load()) {
 		s.fail(LimitExceeded("frames_per_second", limit), f)
@@ -193,6 +199,7 @@ func (s *Session) end(e End, last *Message) bool {
 	}
 	was := s.phase
 	s.phase = phaseEnded
+	s.gone.Store(true)
 	for _, sub := range s.subs {
 		s.detach(sub)
 	}
@@ -225,13 +232,13 @@ func (s *Session) end(e End, last *Message) bool {
 		s.broker.sessions.depart(s)
 		return true
 	}
-	s.broker.sessions.release(s.id)
 	s.broker.quota.leave(s.handshake)
 	s.endpoint.sessions.Add(-1)
 	s.broker.stats.ended(e)
 	if s.broker.observer != nil {
 		s.broker.observer.Ended(s, e)
 	}
+	s.broker.sessions.release(s.id) // not before the observer knows
 	return true
 }
 
@@ -270,13 +277,12 @@ func (s *Session) tick(now int64) (next int64) {
 		s.end(End{Reason: ReasonHeartBeatTimeout}, nil)
 		return now
 	case now >= silent+b.pingAt():
-		if !b.pinged {
-			b.pinged = true
+		if b.pinged != silent {
+			b.pinged = silent
 			s.ping()
 		}
 		next = silent + b.giveUp()
 	default:
-		b.pinged = false
 		next = silent + b.pingAt()
 	}
 

@@ -25,17 +25,14 @@ func (h *Handler) websocket(w http.ResponseWriter, r *http.Request, server, sess
 	}
 	c := Connection{Transport: "sockjs-websocket", Server: server, Session: session}
 	_ = websocket.Accept(w, r, h.config.WebSocket, func(t stomp.Transport) (stomp.Receiver, error) {
-		f := &framed{Transport: t}
-		receiver, err := h.config.Open(r, c, f)
-		if err != nil {
+		// before there is anybody else who could write
+		if err := t.Write([]*stomp.Message{openFrame}); err != nil {
 			return nil, err
 		}
+		f := &framed{Transport: t}
+		receiver, err := h.config.Open(r, c, f)
 		f.Receiver = receiver
-		// before the reader runs, so that nobody else writes
-		if err := t.Write([]*stomp.Message{openFrame}); err != nil {
-			t.Abort() // the reader will find out, and tell the receiver
-		}
-		return f, nil
+		return f, err
 	})
 }
 

@@ -58,6 +58,10 @@ func Accept(w http.ResponseWriter, r *http.Request, c Config, open func(stomp.Tr
 		http.Error(w, err.Error(), status)
 		return err
 	}
+	if _, err := hijacker(w); err != nil {
+		http.Error(w, err.Error(), http.StatusNotImplemented)
+		return err
+	}
 	late := &lateHijacker{ResponseWriter: w}
 	upgrader := websocket.Upgrader{
 		ReadBufferSize:  readBufferSize,
@@ -68,6 +72,7 @@ func Accept(w http.ResponseWriter, r *http.Request, c Config, open func(stomp.Tr
 		EnableCompression: c.Compression,
 		CheckOrigin:       func(*http.Request) bool { return true }, // refuse has
 		Error: func(w http.ResponseWriter, _ *http.Request, status int, reason error) {
+			w.Header().Set("Sec-WebSocket-Version", "13") // RFC 6455 section 4.2.2
 			http.Error(w, reason.Error(), status)
 		},
 	}

@@ -4,9 +4,11 @@ import (
 	"errors"
 	"io"
 	"net"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"time"
+	"unicode/utf8"
 
 	"github.com/gorilla/websocket"
 
@@ -80,10 +82,7 @@ func (c *conn) Close(code int, text string) {
 	if code == websocket.CloseAbnormalClosure || code == websocket.CloseNoStatusReceived {
 		code = websocket.CloseNormalClosure // neither may be sent
 	}
-	for len(text) > maxCloseText {
-		text = text[:maxCloseText]
-	}
-	err := c.ws.WriteControl(websocket.CloseMessage, websocket.FormatCloseMessage(code, trimUTF8(text)), time.Time{})
+	err := c.ws.WriteControl(websocket.CloseMessage, websocket.FormatCloseMessage(code, closeText(text)), time.Time{})
 	if err == nil {
 		err = c.out.Flush()
 	}
@@ -94,10 +93,12 @@ func (c *conn) Close(code int, text string) {
 	_ = c.out.SetReadDeadline(time.Now().Add(closeWait))
 }
 
-// trimUTF8 drops the bytes of a character that was cut.
-func trimUTF8(s string) string {
-	for len(s) > 0 && s[len(s)-1]&0xC0 == 0x80 {
-		s = s[:len(s)-1]
+// closeText cuts a close reason to its length, not inside of a character.
+func closeText(s string) string {
+	s = strings.ToValidUTF8(s, "\uFFFD")
+	for len(s) > maxCloseText {
+		_, size := utf8.DecodeLastRuneInString(s)
+		s = s[:len(s)-size]
 	}
 	return s
 }

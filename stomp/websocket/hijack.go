@@ -53,9 +53,13 @@ func (c *lateConn) Write(p []byte) (int, error) {
 	if err := writeHead(w, p); err != nil {
 		return 0, err
 	}
-	nc, brw, err := hijackInnermost(w)
+	h, err := hijacker(w)
 	if err != nil {
 		return 0, err
+	}
+	nc, brw, err := h.Hijack()
+	if err != nil {
+		return 0, fmt.Errorf("hijacking: %w", err)
 	}
 	c.Conn = nc
 	if n := brw.Reader.Buffered(); n > 0 {
@@ -102,7 +106,8 @@ func writeHead(w http.ResponseWriter, head []byte) error {
 // errNoHijack: HTTP/2, HTTP/3, or a writer that cannot be unwrapped.
 var errNoHijack = errors.New("the HTTP server cannot hand over this connection")
 
-func hijackInnermost(w http.ResponseWriter) (net.Conn, *bufio.ReadWriter, error) {
+// hijacker finds the innermost writer.
+func hijacker(w http.ResponseWriter) (http.Hijacker, error) {
 	for {
 		u, ok := w.(interface{ Unwrap() http.ResponseWriter })
 		if !ok {
@@ -110,13 +115,8 @@ func hijackInnermost(w http.ResponseWriter) (net.Conn, *bufio.ReadWriter, error)
 		}
 		w = u.Unwrap()
 	}
-	h, ok := w.(http.Hijacker)
-	if !ok {
-		return nil, nil, errNoHijack
+	if h, ok := w.(http.Hijacker); ok {
+		return h, nil
 	}
-	nc, brw, err := h.Hijack()
-	if err != nil {
-		return nil, nil, fmt.Errorf("hijacking: %w", err)
-	}
-	return nc, brw, nil
+	return nil, errNoHijack
 }
