@@ -26,7 +26,15 @@ func init() {
 //	stomp [@<matcher>] [<path>] {
 //		name         <id>
 //		broker       <name>
-//		sockjs
+//		sockjs {
+//			transports         <name>...
+//			heartbeat          <duration>
+//			disconnect_delay   <duration>
+//			response_limit     <size>
+//			buffer             <size>
+//			client_library_url <url>
+//			cookie_needed
+//		}
 //		origins      <origin>... | *
 //		heart_beat   <send> <receive>
 //		ping_timeout <duration>
@@ -142,7 +150,7 @@ func (h *Handler) parseBlock(d *caddyfile.Dispenser) error {
 		"user":         {parse: stringArg(&h.User, "a value such as {http.auth.user.id}")},
 		"sockjs": block("sockjs", func() subdirectives {
 			h.SockJS = new(SockJS)
-			return nil
+			return h.SockJS.options()
 		}),
 		"origins": {parse: func(d *caddyfile.Dispenser) error {
 			if h.Origins = d.RemainingArgs(); len(h.Origins) == 0 {

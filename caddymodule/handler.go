@@ -80,9 +80,6 @@ type Handler struct {
 	ws     websocket.Config
 }
 
-// SockJS configures the SockJS protocol.
-type SockJS struct{}
-
 // HeartBeat is the server's side of heart-beat negotiation.
 type HeartBeat struct {
 	// How often the server can send. 0: not at all.
@@ -136,7 +133,17 @@ func (h *Handler) Provision(ctx caddy.Context) error {
 		MaxMessage:     max(16<<20, 16*int64(spec.policy.Limits.Frame.Frame)),
 	}
 	if h.SockJS != nil {
-		h.sockjs = sockjs.NewHandler(sockjs.Config{Prefix: h.prefix(), WebSocket: h.ws, Open: h.open})
+		h.sockjs = sockjs.NewHandler(h.sockjsConfig())
+	}
+	return nil
+}
+
+// Cleanup implements [caddy.CleanerUpper]: responses that were open for long
+// would keep the old configuration's server alive.
+func (h *Handler) Cleanup() error {
+	if h.sockjs != nil {
+		h.sockjs.Close()
+		_, _ = sockjsSessions.Delete(h.Name) // Destruct returns no error
 	}
 	return nil
 }
@@ -161,6 +168,9 @@ func (h *Handler) validate() error {
 		return fmt.Errorf("endpoint %q uses the broker %q: presence, destinations, queues and drain are configured there", h.Name, h.Broker)
 	}
 	if err := h.BrokerConfig.validate(); err != nil {
+		return err
+	}
+	if err := h.validateSockJS(); err != nil {
 		return err
 	}
 	return errors.Join(h.validateAttributes(), h.validatePingTimeout(), h.HeartBeat.validate(), h.Limits.validate())
@@ -264,33 +274,35 @@ func (h *Handler) open(r *http.Request, c sockjs.Connection, t stomp.Transport) 
 // handshake evaluates the placeholders. What it returns outlives the request,
 // so every string is a copy.
 func (h *Handler) handshake(r *http.Request, c sockjs.Connection) *stomp.Handshake {
-	hs := &stomp.Handshake{
-		SessionID:  strings.Clone(c.Session),
-		Transport:  c.Transport,
-		RemoteAddr: strings.Clone(r.RemoteAddr),
-	}
+	hs := &stomp.Handshake{Transport: c.Transport, RemoteAddr: strings.Clone(r.RemoteAddr)}
 	if c.Session != "" {
 		hs.Aliases = c.Server + "/" + c.Session + "/websocket"
+		if !c.HTTP() { // there it is a key, and nobody else's to know
+			hs.SessionID = strings.Clone(c.Session)
+		}
 	}
 	if ip, ok := caddyhttp.GetVar(r.Context(), caddyhttp.ClientIPVarKey).(string); ok {
 		hs.Address = strings.Clone(ip)
 	}
+	hs.User = evaluate(r, h.User)
+	for _, a := range h.Attributes {
+		hs.Attributes = append(hs.Attributes, stomp.Attribute{Name: a.Name, Value: evaluate(r, a.Value), Public: a.Public})
+	}
+	return hs
+}
+
+// evaluate replaces the placeholders in value by what they are for r.
+func evaluate(r *http.Request, value string) string {
 	repl, ok := r.Context().Value(caddy.ReplacerCtxKey).(*caddy.Replacer)
 	if !ok {
 		repl = caddy.NewReplacer()
 	}
-	evaluate := func(value string) string {
-		return strings.Clone(strings.ToValidUTF8(repl.ReplaceAll(value, ""), "\uFFFD"))
-	}
-	hs.User = evaluate(h.User)
-	for _, a := range h.Attributes {
-		hs.Attributes = append(hs.Attributes, stomp.Attribute{Name: a.Name, Value: evaluate(a.Value), Public: a.Public})
-	}
-	return hs
+	return strings.Clone(strings.ToValidUTF8(repl.ReplaceAll(value, ""), "\uFFFD"))
 }
 
 // Interface guards
 var (
 	_ caddy.Provisioner           = (*Handler)(nil)
+	_ caddy.CleanerUpper          = (*Handler)(nil)
 	_ caddyhttp.MiddlewareHandler = (*Handler)(nil)
 )

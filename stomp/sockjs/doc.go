@@ -5,6 +5,19 @@
 // [stomp.Transport], to the function that it is configured with, and that
 // function's [stomp.Receiver] gets what the client sends, one call a message.
 //
-// Implemented are the greeting, /info, the websocket transport and the raw
-// websocket. Everything else below the prefix is answered with 404.
+// # What it guarantees
+//
+//   - Messages come in order, none twice and none lost, as long as the session
+//     lives, over whatever number of requests.
+//   - A client that went away is noticed at once where a response was open, and
+//     after [Config.DisconnectDelay] where none was.
+//   - [Handler.Close] ends open responses, not sessions: these live in
+//     [Sessions], which the next handler is given.
+//   - One origin policy holds for all transports.
+//
+// # Lock order
+//
+//	Sessions.mu -> (Config.Open)
+//	session.receiving -> (the receiver)
+//	session.mu -> Sessions.mu is never taken
 package sockjs

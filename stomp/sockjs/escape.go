@@ -12,7 +12,7 @@ func encodeArray(message []byte) []byte {
 	return append(dst, ']')
 }
 
-const hex = "0123456789abcdef"
+const hexDigits = "0123456789abcdef"
 
 // appendString appends a JSON string. Beyond what JSON asks for it escapes the
 // characters that browsers are known to mangle on some transports: U+200C to
@@ -35,7 +35,7 @@ func appendString(dst, s []byte) []byte {
 			case '\n':
 				dst = append(dst, '\\', 'n')
 			default:
-				dst = append(dst, '\\', 'u', '0', '0', hex[c>>4], hex[c&15])
+				dst = append(dst, '\\', 'u', '0', '0', hexDigits[c>>4], hexDigits[c&15])
 			}
 			i++
 			start = i
@@ -44,7 +44,7 @@ func appendString(dst, s []byte) []byte {
 		r, size := utf8.DecodeRune(s[i:])
 		if needsEscape(r) {
 			dst = append(dst, s[start:i]...)
-			dst = append(dst, '\\', 'u', hex[r>>12&15], hex[r>>8&15], hex[r>>4&15], hex[r&15])
+			dst = append(dst, '\\', 'u', hexDigits[r>>12&15], hexDigits[r>>8&15], hexDigits[r>>4&15], hexDigits[r&15])
 			start = i + size
 		}
 		i += size

@@ -4,68 +4,152 @@ import (
 	"crypto/rand"
 	"encoding/binary"
 	"fmt"
+	"io"
 	"net/http"
 	"strings"
+	"sync"
 
 	"github.com/caddy-stomp/caddy-stomp/stomp"
 	"github.com/caddy-stomp/caddy-stomp/stomp/websocket"
 )
 
-// Config configures a [Handler].
-type Config struct {
-	// Prefix is the path that the URLs of the protocol are below, without a
-	// trailing slash. Default: "", the root.
-	Prefix string
-	// WebSocket configures the websocket transports; its Origins hold for
-	// every request.
-	WebSocket websocket.Config
-	// Open is called with every new connection and returns its receiver. The
-	// request is valid during the call only.
-	Open func(r *http.Request, c Connection, t stomp.Transport) (stomp.Receiver, error)
-}
-
-// Connection describes a new connection.
-type Connection struct {
-	// Transport is "websocket" for the raw websocket, and "sockjs-websocket".
-	Transport string
-	// Server and Session are the segments of the URL; empty for the raw
-	// websocket.
-	Server, Session string
-}
-
 // Handler serves all URLs of the protocol below a prefix.
-type Handler struct{ config Config }
+type Handler struct {
+	config  Config
+	closing chan struct{}
+	close   sync.Once
+}
 
-// NewHandler returns a handler; Config.Open must be set.
-func NewHandler(c Config) *Handler { return &Handler{config: c} }
+// NewHandler returns a handler. The configuration must be valid.
+func NewHandler(c Config) *Handler {
+	return &Handler{config: c.withDefaults(), closing: make(chan struct{})}
+}
+
+// Close ends the open responses of HTTP transports at a frame's end: their
+// clients ask again, and find whoever serves the URLs now. Sessions live on.
+func (h *Handler) Close() { h.close.Do(func() { close(h.closing) }) }
+
+func (h *Handler) owner(r *http.Request) string {
+	if h.config.Owner == nil {
+		return ""
+	}
+	return h.config.Owner(r)
+}
 
 // ServeHTTP implements [http.Handler]. Requests outside of the prefix are
 // answered with 404.
 func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	rest, ok := strings.CutPrefix(r.URL.Path, h.config.Prefix)
-	if !ok {
+	switch {
+	case !ok:
 		http.NotFound(w, r)
-		return
-	}
-	switch rest {
-	case "", "/":
-		h.greet(w, r)
-		return
-	case "/info":
+	case rest == "" || rest == "/":
+		greet(w, r)
+	case rest == "/info":
 		h.info(w, r)
-		return
-	case "/websocket":
+	case isIframe(rest):
+		h.iframe(w, r)
+	case rest == "/websocket" && h.config.serves("websocket"):
 		_ = websocket.Accept(w, r, h.config.WebSocket, func(t stomp.Transport) (stomp.Receiver, error) {
 			return h.config.Open(r, Connection{Transport: "websocket"}, t)
 		})
-		return
+	default:
+		h.session(w, r, rest)
 	}
-	server, session, transport, ok := splitSessionURL(rest)
-	if !ok || transport != "websocket" {
+}
+
+// session serves the URL of a session: the transports.
+func (h *Handler) session(w http.ResponseWriter, r *http.Request, rest string) {
+	server, key, name, ok := splitSessionURL(rest)
+	method, carrier := carriers[name]
+	if !ok || !h.config.serves(servedBy(name)) {
 		http.NotFound(w, r)
 		return
 	}
-	h.websocket(w, r, server, session)
+	if name == "websocket" {
+		h.websocket(w, r, server, key)
+		return
+	}
+	if !carrier {
+		method = http.MethodPost
+	}
+	if !h.cors(w, r) {
+		return
+	}
+	h.cookie(w, r)
+	switch r.Method {
+	case http.MethodOptions:
+		preflight(w, "OPTIONS, "+method)
+	case method:
+		switch name {
+		case "xhr_send":
+			h.xhrSend(w, r, key)
+		case "jsonp_send":
+			h.jsonpSend(w, r, key)
+		default:
+			h.carry(w, r, Connection{Transport: "sockjs-" + name, Server: server, Session: key}, name)
+		}
+	default:
+		notAllowed(w, "OPTIONS, "+method)
+	}
+}
+
+// carriers are the transports whose responses carry messages, with their
+// methods.
+var carriers = map[string]string{
+	"xhr": http.MethodPost, "xhr_streaming": http.MethodPost,
+	"eventsource": http.MethodGet, "htmlfile": http.MethodGet, "jsonp": http.MethodGet,
+}
+
+// servedBy is the transport that a URL belongs to; xhr_send belongs to all that
+// have nothing of their own to send with.
+func servedBy(name string) string {
+	switch name {
+	case "jsonp_send":
+		return "jsonp"
+	case "xhr_send":
+		return "xhr"
+	}
+	return name
+}
+
+// carry serves a response that carries what the session sends.
+func (h *Handler) carry(w http.ResponseWriter, r *http.Request, c Connection, name string) {
+	var f format
+	switch name {
+	case "xhr":
+		f = xhrFormat
+	case "xhr_streaming":
+		f = xhrStreamingFormat
+	case "eventsource":
+		f = eventSourceFormat
+	default:
+		function, ok := callback(w, r)
+		if !ok {
+			return
+		}
+		if name == "jsonp" {
+			f = jsonpFormat(function)
+		} else {
+			f = htmlFileFormat(function)
+		}
+	}
+	// only after the body does the HTTP server notice that a client went away
+	_, _ = io.Copy(io.Discard, http.MaxBytesReader(w, r.Body, h.config.WebSocket.MaxMessage))
+	s, err := h.config.Sessions.open(h, r, c)
+	if err != nil {
+		if err == error(errNotYours) {
+			http.NotFound(w, r)
+		} else {
+			w.Header().Set("Retry-After", "1")
+			http.Error(w, err.Error(), http.StatusServiceUnavailable)
+		}
+		return
+	}
+	noCache(w)
+	w.Header().Set("Content-Type", f.contentType)
+	w.WriteHeader(http.StatusOK)
+	newResponse(w, f, h.config.ResponseLimit).run(s, h, r.Context().Done())
 }
 
 // splitSessionURL takes "/<server>/<session>/<transport>" apart. Server and
@@ -82,13 +166,13 @@ func splitSessionURL(rest string) (server, session, transport string, ok bool) {
 	return server, session, transport, true
 }
 
-func (h *Handler) greet(w http.ResponseWriter, r *http.Request) {
+func greet(w http.ResponseWriter, r *http.Request) {
 	if r.Method != http.MethodGet && r.Method != http.MethodHead {
 		notAllowed(w, "GET")
 		return
 	}
 	w.Header().Set("Content-Type", "text/plain; charset=UTF-8")
-	_, _ = w.Write([]byte("Welcome to SockJS!\n"))
+	_, _ = io.WriteString(w, "Welcome to SockJS!\n")
 }
 
 // info tells a client what there is.
@@ -98,14 +182,12 @@ func (h *Handler) info(w http.ResponseWriter, r *http.Request) {
 	}
 	switch r.Method {
 	case http.MethodOptions:
-		w.Header().Set("Access-Control-Allow-Methods", "OPTIONS, GET")
-		w.Header().Set("Access-Control-Max-Age", "31536000")
-		w.Header().Set("Cache-Control", "public, max-age=31536000")
-		w.WriteHeader(http.StatusNoContent)
+		preflight(w, "OPTIONS, GET")
 	case http.MethodGet:
 		noCache(w)
 		w.Header().Set("Content-Type", "application/json; charset=UTF-8")
-		_, _ = fmt.Fprintf(w, `{"websocket":true,"origins":["*:*"],"cookie_needed":false,"entropy":%d}`, entropy())
+		_, _ = fmt.Fprintf(w, `{"websocket":%t,"origins":["*:*"],"cookie_needed":%t,"entropy":%d}`,
+			h.config.serves("websocket"), h.config.CookieNeeded, entropy())
 	default:
 		notAllowed(w, "OPTIONS, GET")
 	}
@@ -116,33 +198,4 @@ func entropy() uint32 {
 	var b [4]byte
 	_, _ = rand.Read(b[:]) // never fails, see crypto/rand
 	return binary.BigEndian.Uint32(b[:])
-}
-
-// cors applies the origin policy. A request that it refuses has been answered.
-func (h *Handler) cors(w http.ResponseWriter, r *http.Request) bool {
-	header := w.Header()
-	header.Add("Vary", "Origin")
-	if !h.config.WebSocket.Origins.Allow(r) {
-		http.Error(w, fmt.Sprintf("origin %q is not allowed", r.Header.Get("Origin")), http.StatusForbidden)
-		return false
-	}
-	if origin := r.Header.Get("Origin"); origin != "" {
-		header.Set("Access-Control-Allow-Origin", origin)
-		header.Set("Access-Control-Allow-Credentials", "true")
-	} else {
-		header.Set("Access-Control-Allow-Origin", "*")
-	}
-	if requested := r.Header.Get("Access-Control-Request-Headers"); requested != "" {
-		header.Set("Access-Control-Allow-Headers", requested)
-	}
-	return true
-}
-
-func noCache(w http.ResponseWriter) {
-	w.Header().Set("Cache-Control", "no-store, no-cache, no-transform, must-revalidate, max-age=0")
-}
-
-func notAllowed(w http.ResponseWriter, allow string) {
-	w.Header().Set("Allow", allow)
-	http.Error(w, "method not allowed; use "+allow, http.StatusMethodNotAllowed)
 }

@@ -20,6 +20,7 @@ type Origins struct {
 }
 
 type originPattern struct {
+	text               string // as it was written
 	scheme, host, port string
 	subdomains         bool // of host, not host itself
 }
@@ -54,6 +55,7 @@ func parseOrigin(p string) (originPattern, error) {
 		return originPattern{}, fmt.Errorf("origin %q: expected scheme://host[:port], scheme://*.host[:port] or *", p)
 	}
 	return originPattern{
+		text:   p,
 		scheme: strings.ToLower(u.Scheme), host: strings.ToLower(u.Hostname()), port: portOf(u),
 		subdomains: strings.Contains(p, "://*."),
 	}, nil
@@ -61,6 +63,19 @@ func parseOrigin(p string) (originPattern, error) {
 
 // Any says whether every page may connect.
 func (o *Origins) Any() bool { return o != nil && o.any }
+
+// Patterns are the allowed origins as they were written, none for the same
+// origin only, or any.
+func (o *Origins) Patterns() []string {
+	if o == nil {
+		return nil
+	}
+	texts := make([]string, 0, len(o.patterns))
+	for _, p := range o.patterns {
+		texts = append(texts, p.text)
+	}
+	return texts
+}
 
 // Allow decides about a request.
 func (o *Origins) Allow(r *http.Request) bool {

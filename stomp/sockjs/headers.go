@@ -1,0 +1,57 @@
+package sockjs
+
+import (
+	"fmt"
+	"net/http"
+)
+
+// cors applies the origin policy. A request that it refuses has been answered.
+func (h *Handler) cors(w http.ResponseWriter, r *http.Request) bool {
+	header := w.Header()
+	header.Add("Vary", "Origin")
+	if !h.config.WebSocket.Origins.Allow(r) {
+		http.Error(w, fmt.Sprintf("origin %q is not allowed", r.Header.Get("Origin")), http.StatusForbidden)
+		return false
+	}
+	if origin := r.Header.Get("Origin"); origin != "" {
+		header.Set("Access-Control-Allow-Origin", origin)
+		header.Set("Access-Control-Allow-Credentials", "true")
+	} else {
+		header.Set("Access-Control-Allow-Origin", "*")
+	}
+	if requested := r.Header.Get("Access-Control-Request-Headers"); requested != "" {
+		header.Set("Access-Control-Allow-Headers", requested)
+	}
+	return true
+}
+
+// preflight answers OPTIONS, for a year.
+func preflight(w http.ResponseWriter, methods string) {
+	w.Header().Set("Access-Control-Allow-Methods", methods)
+	w.Header().Set("Access-Control-Max-Age", "31536000")
+	cacheable(w)
+	w.WriteHeader(http.StatusNoContent)
+}
+
+func cacheable(w http.ResponseWriter) { w.Header().Set("Cache-Control", "public, max-age=31536000") }
+
+func noCache(w http.ResponseWriter) {
+	w.Header().Set("Cache-Control", "no-store, no-cache, no-transform, must-revalidate, max-age=0")
+}
+
+// cookie sets the cookie by which a load balancer keeps a client on a server.
+func (h *Handler) cookie(w http.ResponseWriter, r *http.Request) {
+	if !h.config.CookieNeeded {
+		return
+	}
+	value := "dummy"
+	if c, err := r.Cookie("JSESSIONID"); err == nil {
+		value = c.Value
+	}
+	w.Header().Add("Set-Cookie", "JSESSIONID="+value+"; path=/")
+}
+
+func notAllowed(w http.ResponseWriter, allow string) {
+	w.Header().Set("Allow", allow)
+	http.Error(w, "method not allowed; use "+allow, http.StatusMethodNotAllowed)
+}

@@ -1,0 +1,118 @@
+package sockjs
+
+import (
+	"net/http"
+	"time"
+)
+
+// response is an HTTP response that carries what a session sends: one frame of
+// a polling transport, many of a streaming one.
+type response struct {
+	w       http.ResponseWriter
+	control *http.ResponseController
+	format  format
+	limit   int // bytes, after which a streaming response ends
+	sent    int
+	notify  chan struct{}
+}
+
+// format is how a transport writes frames.
+type format struct {
+	contentType string
+	polling     bool
+	prelude     []byte
+	frame       func(dst, frame []byte) []byte
+}
+
+func newResponse(w http.ResponseWriter, f format, limit int) *response {
+	return &response{w: w, control: http.NewResponseController(w), format: f, limit: limit, notify: make(chan struct{}, 1)}
+}
+
+// wake makes run look for a frame. A nil response sleeps.
+func (r *response) wake() {
+	if r == nil {
+		return
+	}
+	select {
+	case r.notify <- struct{}{}:
+	default:
+	}
+}
+
+// full says whether the response ends after a frame of n more bytes.
+func (r *response) full(n int) bool { return r.format.polling || r.sent+n >= r.limit }
+
+// writeTimeout bounds one write to a client that does not read.
+const writeTimeout = 10 * time.Second
+
+// write writes one frame and flushes it.
+func (r *response) write(frame []byte) error {
+	_ = r.control.SetWriteDeadline(time.Now().Add(writeTimeout)) // not all writers can
+	n, err := r.w.Write(r.format.frame(nil, frame))
+	r.sent += n
+	if err != nil {
+		return err
+	}
+	return r.control.Flush()
+}
+
+// run carries the session's frames until the response is full, the client
+// goes, or the handler is closed. It is the handler's goroutine.
+func (r *response) run(s *session, h *Handler, gone <-chan struct{}) {
+	if len(r.format.prelude) > 0 {
+		if _, err := r.w.Write(r.format.prelude); err != nil || r.control.Flush() != nil {
+			s.lose(err)
+			return
+		}
+	}
+	if refusal := s.attach(r); refusal != nil {
+		_ = r.write(refusal)
+		return
+	}
+	s.alive()
+	heartbeat := time.NewTimer(h.config.Heartbeat)
+	defer heartbeat.Stop()
+	for {
+		frame, last := s.next(r)
+		if frame != nil {
+			if err := r.write(frame); err != nil {
+				s.lose(err)
+				return
+			}
+			heartbeat.Reset(h.config.Heartbeat)
+		}
+		if last {
+			return
+		}
+		if frame != nil {
+			continue
+		}
+		select {
+		case <-r.notify:
+		case <-heartbeat.C:
+			if r.format.polling {
+				_ = s.Ping() // ends the response, like every frame of it
+			} else if err := r.write([]byte("h")); err != nil {
+				s.lose(err)
+				return
+			}
+			heartbeat.Reset(h.config.Heartbeat)
+		case <-h.closing:
+			_ = s.Ping() // the client asks the handler that took our place
+		case <-gone:
+			s.abandon(r)
+			return
+		}
+	}
+}
+
+// abandon ends a session whose client went away from an open response.
+func (s *session) abandon(r *response) {
+	s.mu.Lock()
+	open := s.response == r
+	s.detach(r)
+	s.mu.Unlock()
+	if open {
+		s.lose(nil)
+	}
+}

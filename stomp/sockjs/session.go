@@ -1,0 +1,253 @@
+package sockjs
+
+import (
+	"errors"
+	"net"
+	"strconv"
+	"sync"
+	"time"
+
+	"github.com/caddy-stomp/caddy-stomp/stomp"
+)
+
+// session is a connection over HTTP: what is sent waits until a response is
+// open to carry it, what is received comes with requests of its own. It is the
+// [stomp.Transport] of its receiver.
+type session struct {
+	all      *Sessions
+	key      string
+	owner    string
+	delay    time.Duration // without a response, until the session is lost
+	bound    int           // bytes that wait for a response
+	receiver stomp.Receiver
+
+	mu       sync.Mutex
+	opened   bool      // "o" was sent
+	queue    []string  // JSON strings
+	bytes    int       // in queue
+	ping     bool      // the client is to ask again, to show that it is there
+	final    []byte    // the close frame, once there is one
+	response *response // that is open
+	ended    bool      // the receiver was told
+	expires  *time.Timer
+	room     chan struct{} // closed when the queue was taken
+
+	receiving sync.Mutex // one request at a time gives to the receiver
+}
+
+func newSession(all *Sessions, key, owner string, c *Config) *session {
+	s := &session{all: all, key: key, owner: owner, delay: c.DisconnectDelay, bound: c.Buffer}
+	s.expires = time.AfterFunc(s.delay, s.expire)
+	return s
+}
+
+// TextOnly implements [stomp.TextOnly]: messages are JSON strings.
+func (*session) TextOnly() {}
+
+// Write implements [stomp.Transport]. While more than the bound waits for a
+// response it blocks, so that the rest waits where it is counted.
+func (s *session) Write(batch []*stomp.Message) error {
+	for _, m := range batch {
+		f := m.Form(encodeArray).Data
+		if err := s.push(string(f[len("a[") : len(f)-len("]")])); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (s *session) push(message string) error {
+	s.mu.Lock()
+	for s.bytes > 0 && s.bytes+len(message) > s.bound && !s.ended {
+		if s.room == nil {
+			s.room = make(chan struct{})
+		}
+		room := s.room
+		s.mu.Unlock()
+		<-room
+		s.mu.Lock()
+	}
+	defer s.mu.Unlock()
+	if s.ended || s.final != nil {
+		return net.ErrClosed
+	}
+	s.queue = append(s.queue, message)
+	s.bytes += len(message)
+	s.response.wake()
+	return nil
+}
+
+// Ping implements [stomp.Transport]: the open response is ended with a
+// heartbeat, so that the client shows that it is there by asking again.
+func (s *session) Ping() error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.ping = true
+	s.response.wake()
+	return nil
+}
+
+// Close implements [stomp.Transport]. The close frame is repeated for as long
+// as a client without a response may take to come back.
+func (s *session) Close(code int, text string) {
+	s.mu.Lock()
+	if s.final == nil {
+		s.final = closeFrame(code, text)
+	}
+	s.response.wake()
+	s.mu.Unlock()
+	s.end(stomp.Ending{Code: 1000})
+}
+
+// Abort implements [stomp.Transport].
+func (s *session) Abort() { s.lose(errors.New("aborted")) }
+
+func closeFrame(code int, text string) []byte {
+	f := append([]byte("c["+strconv.Itoa(code)), ',')
+	return append(appendString(f, []byte(text)), ']')
+}
+
+// lose ends a session whose client is gone or broke the rules of a transport.
+func (s *session) lose(err error) {
+	s.mu.Lock()
+	if s.final == nil {
+		s.final = closeFrame(1002, "Connection interrupted")
+	}
+	s.response.wake()
+	s.mu.Unlock()
+	s.end(stomp.Ending{Code: 1006, Err: err})
+}
+
+// end tells the receiver, once. What waits in Write returns.
+func (s *session) end(e stomp.Ending) {
+	s.mu.Lock()
+	if s.ended {
+		s.mu.Unlock()
+		return
+	}
+	s.ended = true
+	if s.response == nil {
+		s.expires.Reset(s.delay)
+	}
+	s.takenLocked()
+	s.mu.Unlock()
+	go func() { // the receiver may be our caller
+		s.receiving.Lock()
+		defer s.receiving.Unlock()
+		s.receiver.Closed(e)
+	}()
+}
+
+// alive tells the receiver that the client asked for what is sent.
+func (s *session) alive() {
+	s.receiving.Lock()
+	defer s.receiving.Unlock()
+	s.receiver.Alive()
+}
+
+// takenLocked lets those go on who wait for room. With s.mu held.
+func (s *session) takenLocked() {
+	if s.room != nil {
+		close(s.room)
+		s.room = nil
+	}
+}
+
+var errNoResponse = errors.New("the client did not come back for what was to be sent")
+
+// expire is called when there was no response for the disconnect delay: an
+// open session is lost, an ended one is forgotten.
+func (s *session) expire() {
+	s.mu.Lock()
+	if s.response != nil {
+		s.mu.Unlock()
+		return
+	}
+	forget := s.ended
+	s.mu.Unlock()
+	if forget {
+		s.all.remove(s)
+		return
+	}
+	s.lose(errNoResponse)
+}
+
+// attach makes r the response that carries what is sent, and says what it
+// begins with if it cannot.
+func (s *session) attach(r *response) (refusal []byte) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.response != nil {
+		return closeFrame(2010, "Another connection still open")
+	}
+	s.response = r
+	s.expires.Stop()
+	return nil
+}
+
+// detach takes r away: what is sent from now on waits for the next one. With
+// s.mu held, before the response ends, so that the client's next request finds
+// no other.
+func (s *session) detach(r *response) {
+	if s.response != r {
+		return
+	}
+	s.response = nil
+	s.expires.Reset(s.delay)
+}
+
+// next is the next frame for r, nil if there is none. r is detached if it is
+// to end with that frame: a polling one after every frame.
+func (s *session) next(r *response) (frame []byte, last bool) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.response != r {
+		return nil, true
+	}
+	switch {
+	case !s.opened:
+		s.opened = true
+		frame = []byte("o")
+	case len(s.queue) > 0:
+		frame = s.takeLocked()
+	case s.final != nil:
+		s.detach(r)
+		return s.final, true
+	case s.ping:
+		s.detach(r)
+		s.ping = false
+		return []byte("h"), true
+	default:
+		return nil, false
+	}
+	if last = r.full(len(frame)); last {
+		s.detach(r)
+	}
+	return frame, last
+}
+
+// takeLocked makes one array frame of all that waits. With s.mu held.
+func (s *session) takeLocked() []byte {
+	frame := make([]byte, 0, s.bytes+len(s.queue)+4)
+	frame = append(frame, "a["...)
+	for i, m := range s.queue {
+		if i > 0 {
+			frame = append(frame, ',')
+		}
+		frame = append(frame, m...)
+	}
+	s.queue, s.bytes = nil, 0
+	s.takenLocked()
+	return append(frame, ']')
+}
+
+// receive gives the messages of one request to the receiver, in order.
+func (s *session) receive(messages []string) {
+	s.receiving.Lock()
+	defer s.receiving.Unlock()
+	for _, m := range messages {
+		if s.receiver.Receive([]byte(m), false) != nil {
+			return
+		}
+	}
+}
