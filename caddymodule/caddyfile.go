@@ -26,6 +26,9 @@ func (s subdirectives) parse(d *caddyfile.Dispenser, what string) error {
 	for nesting := d.Nesting(); d.NextBlock(nesting); {
 		name := d.Val()
 		sub, ok := s[name]
+		if !ok && len(s) == 0 {
+			return d.Errf("%s: takes no block", what)
+		}
 		if !ok {
 			return d.Errf("%s: unrecognized subdirective %q, expected one of: %s", what, name, s.names())
 		}

@@ -21,6 +21,8 @@ func init() {
 //				register <destination>
 //				announce <destination>
 //			}
+//			destinations { ... } # as in the directive
+//			queues       { ... }
 //			drain <duration>
 //		}
 //	}

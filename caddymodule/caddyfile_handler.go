@@ -96,11 +96,32 @@ func parseDirective(h httpcaddyfile.Helper) ([]httpcaddyfile.ConfigValue, error)
 	}
 	if handler.Name == "" {
 		handler.Name = siteOf(h) + path
+		if err := nameOnce(h, handler.Name); err != nil {
+			return nil, start.WrapErr(err)
+		}
 	}
 	if err := handler.validate(); err != nil {
 		return nil, start.WrapErr(fmt.Errorf("stomp: %w", err))
 	}
 	return h.NewRoute(matcher, handler), nil
+}
+
+// nameOnce notes the names that endpoints were given by their site and path: two
+// of one name would be one endpoint with one broker, which only somebody who
+// writes the same name twice can mean.
+func nameOnce(h httpcaddyfile.Helper, name string) error {
+	const key = "stomp.names"
+	names, ok := h.State[key].(map[string]bool)
+	if !ok {
+		names = make(map[string]bool)
+		h.State[key] = names
+	}
+	if names[name] {
+		return fmt.Errorf("stomp: two endpoints are named %q: give each a name of its own (`name <id>`); to let both share a broker, "+
+			"define it in the global stomp option and write broker <name> in each", name)
+	}
+	names[name] = true
+	return nil
 }
 
 // parseMatcherAndPath reads what follows the directive on its line. A path

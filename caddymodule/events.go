@@ -142,27 +142,28 @@ func (q *eventQueue) run() {
 }
 
 // eventTimeout is how long an exit or a reload waits for event handlers.
-const eventTimeout = 3 * time.Second
+const eventTimeout = time.Second
 
 // close emits what is queued and takes no more. Called before the context of
 // the configuration is cancelled.
 func (q *eventQueue) close() {
 	q.mu.Lock()
 	q.closed = true
-	if !q.running {
-		q.mu.Unlock()
-		return
-	}
 	done := make(chan struct{})
 	q.done = done
+	if !q.running {
+		close(done)
+	}
 	q.mu.Unlock()
 	select {
 	case <-done:
+		return
 	case <-time.After(eventTimeout):
-		q.mu.Lock()
-		defer q.mu.Unlock()
-		q.logger.Warn("events dropped: event handlers do not return", "waited", eventTimeout, "count", q.left+q.dropped)
 	}
+	q.mu.Lock()
+	left := q.left + q.dropped
+	q.mu.Unlock()
+	q.logger.Warn("events dropped: event handlers do not return", "waited", eventTimeout, "count", left)
 }
 
 func eventData(c *presence.Change) map[string]any {

@@ -249,7 +249,7 @@ func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request, next caddyht
 	}
 	// of what is below the path SockJS takes everything; a WebSocket at the
 	// path itself is a plain one
-	if h.sockjs != nil && !(websocket.IsUpgrade(r) && r.URL.Path == h.Path) {
+	if h.sockjs != nil && (r.URL.Path != h.Path || !websocket.IsUpgrade(r)) {
 		h.sockjs.ServeHTTP(w, r)
 		return nil
 	}

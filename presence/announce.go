@@ -7,8 +7,9 @@ import (
 
 const (
 	// maxBody is how large the body of an announcement or a page of the
-	// roster gets, in bytes, unless a single entry is larger.
-	maxBody = 64 << 10
+	// roster gets, in bytes, unless a single entry is larger: so that the
+	// MESSAGE is no larger than 64 KiB.
+	maxBody = 63 << 10
 	// maxPending is how many changes may wait to be announced. Beyond, they
 	// are dropped and every peer is told to ask for the roster again.
 	maxPending = 1 << 16

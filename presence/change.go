@@ -57,8 +57,8 @@ type Change struct {
 	UserSessions int
 }
 
-// ConnectedFor is how long the session had been connected.
-func (c *Change) ConnectedFor() time.Duration { return c.At.Sub(c.ConnectedAt) }
+// ConnectedFor is how long the session had been connected, by the wall clock.
+func (c *Change) ConnectedFor() time.Duration { return max(0, c.At.Sub(c.ConnectedAt)) }
 
 // Listener is told of every change, in order, with the registry's lock held:
 // it must not block, nor call the Registry.

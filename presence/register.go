@@ -60,7 +60,7 @@ func (m registerMount) Send(s *stomp.Session, f *frame.Frame) error {
 		return stomp.Malformed(`register: expected {"sessionId": "...", "clientData": ...}: %v`, err)
 	}
 	if id := registration.SessionID; id != nil && *id != "" && !mine(s, *id) {
-		return stomp.Refuse("register: session id %q is not yours; leave it out, or use the session header of CONNECTED", *id)
+		return stomp.Refuse("register: session id %.64q is not yours; leave it out, or use the session header of CONNECTED", *id)
 	}
 	if registration.ClientData == nil {
 		return stomp.Malformed("register: clientData is missing")
@@ -70,24 +70,17 @@ func (m registerMount) Send(s *stomp.Session, f *frame.Frame) error {
 	if err != nil {
 		return err
 	}
-	contentType, _, _ := mime.ParseMediaType(f.Header.Get(frame.HdrContentType)) // lower case
-	merge := contentType == mergePatchType
-	if merge {
-		if err := m.checkMerged(s, data, limit); err != nil {
-			return err
+	if contentType, _, _ := mime.ParseMediaType(f.Header.Get(frame.HdrContentType)); contentType == mergePatchType {
+		// nobody but the session changes its client data, one frame at a time
+		if v := m.Get(s.ID()); v != nil {
+			data = mergePatch(v.ClientData, data)
+		}
+		if len(data) > limit { // a patch may be small and its result large
+			return stomp.LimitExceeded("client_data", limit)
 		}
 	}
-	if err := m.Register(s.ID(), data, merge); err != nil {
+	if err := m.Register(s.ID(), data); err != nil {
 		return stomp.ErrEnded // it ended while it spoke
-	}
-	return nil
-}
-
-// checkMerged: a patch may be small and its result large. Only the session
-// itself changes its client data, one frame at a time.
-func (m registerMount) checkMerged(s *stomp.Session, patch json.RawMessage, limit int) error {
-	if v := m.Get(s.ID()); v != nil && len(mergePatch(v.ClientData, patch)) > limit {
-		return stomp.LimitExceeded("client_data", limit)
 	}
 	return nil
 }

@@ -25,9 +25,8 @@ type Registry struct {
 	seed   maphash.Seed
 	shards [shards]shard
 
-	listener atomic.Pointer[Listener]
-
 	mu       sync.Mutex // guards what follows, and the entries
+	listener Listener   // nil for none
 	seq      uint64
 	roster   entry // ring of those that are announced, oldest first
 	known    int   // length of roster
@@ -92,8 +91,13 @@ func NewRegistry(c Config) (*Registry, error) {
 // to do with each other.
 func (r *Registry) Stream() string { return r.stream }
 
-// SetListener puts a listener in force; nil for none.
-func (r *Registry) SetListener(l Listener) { r.listener.Store(&l) }
+// SetListener puts a listener in force; nil for none. When it returns, the one
+// before is told nothing any more.
+func (r *Registry) SetListener(l Listener) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.listener = l
+}
 
 // Silence stops announcements to peers, for a broker that is about to end all
 // sessions. The listener is told on.
@@ -162,9 +166,9 @@ func (r *Registry) Connected(s *stomp.Session, connect *frame.Frame) error {
 // ErrUnknownSession is returned for a session id that the registry has not.
 var ErrUnknownSession = errors.New("no such session")
 
-// Register sets the client data of a session, compact JSON, or merges into it
-// (RFC 7396). The first time makes the session known.
-func (r *Registry) Register(sessionID string, data json.RawMessage, merge bool) error {
+// Register sets the client data of a session: compact JSON, which must not
+// change afterwards. The first time makes the session known.
+func (r *Registry) Register(sessionID string, data json.RawMessage) error {
 	sh := r.shard(sessionID)
 	sh.mu.RLock()
 	defer sh.mu.RUnlock()
@@ -176,9 +180,6 @@ func (r *Registry) Register(sessionID string, data json.RawMessage, merge bool) 
 	defer r.mu.Unlock()
 	view := *e.view
 	view.ClientData = data
-	if merge {
-		view.ClientData = mergePatch(e.view.ClientData, data)
-	}
 	e.view = &view
 	if e.next == nil {
 		r.join(e)
@@ -235,8 +236,8 @@ func (r *Registry) change(c Change) {
 }
 
 func (r *Registry) tell(c Change) {
-	if l := r.listener.Load(); l != nil && *l != nil {
-		(*l).Changed(c)
+	if r.listener != nil {
+		r.listener.Changed(c)
 	}
 }
 

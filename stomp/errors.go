@@ -66,9 +66,8 @@ func LimitExceeded(limit string, max any) *Error {
 	return policyErrorf("limit exceeded: %s %v", limit, max)
 }
 
-// asError makes a refusal of any error: those of the frame codec are the
-// client's, what is not known is a protocol error too, as only the client's
-// input can have caused it.
+// asError makes a refusal of any error. Those of the frame codec are about the
+// client's bytes; what is not known is not for the client to read.
 func asError(err error) *Error {
 	if refusal, ok := errors.AsType[*Error](err); ok {
 		if refusal.Reason == 0 {
@@ -86,5 +85,8 @@ func asError(err error) *Error {
 		}
 		return refusal
 	}
-	return &Error{Message: err.Error(), Reason: ReasonProtocolError, Err: err}
+	if syntax, ok := errors.AsType[*frame.SyntaxError](err); ok {
+		return &Error{Message: syntax.Error(), Reason: ReasonProtocolError, Err: err}
+	}
+	return &Error{Message: "internal error", Reason: ReasonPolicy, Code: 1011, Err: err}
 }

@@ -128,6 +128,9 @@ func (f *Feed) add(r *reader) {
 	defer f.mu.Unlock()
 	if r.snapshot != nil {
 		r.number = r.snapshot.next
+		if len(r.snapshot.pages) == 0 {
+			r.snapshot = nil
+		}
 		r.sub.session.wake()
 	} else {
 		r.number = f.first + uint64(len(f.log))

@@ -17,7 +17,7 @@ type wheel struct {
 	running bool
 }
 
-const wheelSlots = 1024 // x tick: longer waits are cut into turns
+const wheelSlots = 1 << 10 // x tick: longer waits are cut into turns
 
 // A session's place in the wheel, guarded by wheel.mu.
 type wheelPlace struct {
@@ -50,7 +50,7 @@ func (w *wheel) schedule(s *Session, due int64) {
 func (w *wheel) insert(s *Session, due int64) {
 	at := due / int64(tick)
 	at = min(max(at, w.pos+1), w.pos+wheelSlots-1)
-	slot := &w.slots[at%wheelSlots]
+	slot := &w.slots[at&(wheelSlots-1)]
 	s.place = wheelPlace{slot: int32(at % wheelSlots), index: int32(len(*slot)), state: wheelIn}
 	*slot = append(*slot, s)
 	w.count++
@@ -116,7 +116,7 @@ func (w *wheel) take(now int64) (due []*Session, more bool) {
 		return nil, false
 	}
 	w.pos = max(w.pos+1, now-wheelSlots+1)
-	slot := &w.slots[w.pos%wheelSlots]
+	slot := &w.slots[w.pos&(wheelSlots-1)]
 	due, *slot = *slot, nil
 	w.count -= len(due)
 	for _, s := range due {

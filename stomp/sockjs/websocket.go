@@ -2,7 +2,6 @@ package sockjs
 
 import (
 	"encoding/json"
-	"errors"
 	"net/http"
 	"strconv"
 	"sync"
@@ -76,7 +75,7 @@ func (f *framed) Close(code int, text string) {
 	f.Transport.Close(1000, "")
 }
 
-var errBrokenJSON = errors.New("broken JSON encoding: a SockJS message is an array of strings")
+var errBrokenJSON = stomp.Malformed("broken JSON encoding: a SockJS message is an array of strings")
 
 // Receive implements [stomp.Receiver].
 func (f *framed) Receive(p []byte, more bool) error {

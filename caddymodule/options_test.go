@@ -1,0 +1,109 @@
+package caddymodule
+
+import (
+	"net/http"
+	"strings"
+	"testing"
+)
+
+// endpointWith is a site with one endpoint that has some options.
+func endpointWith(global, options string) string {
+	return `{
+	$GLOBAL
+	` + global + `
+}
+
+http://localhost:$PORT {
+	stomp /ws {
+		name chat
+		` + options + `
+	}
+}
+`
+}
+
+// refused connects and returns the ERROR that comes instead of CONNECTED.
+func refused(t *testing.T, s *server, header http.Header, connect ...string) string {
+	t.Helper()
+	ws := dialRaw(t, s.ws("/ws"), header)
+	frame := "CONNECT\naccept-version:1.2\n" + strings.Join(append(connect, ""), "\n") + "\n\x00"
+	if err := ws.WriteMessage(1, []byte(frame)); err != nil {
+		t.Fatal(err)
+	}
+	_, answer, err := ws.ReadMessage()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if !strings.HasPrefix(string(answer), "ERROR\n") {
+		t.Errorf("answered with %q", answer)
+	}
+	return string(answer)
+}
+
+// The address that sessions are counted by is the one that Caddy trusts.
+func TestSessionsPerAddress(t *testing.T) {
+	s := run(t, endpointWith("servers {\n\t\ttrusted_proxies static 127.0.0.1/8\n\t}", "limits {\n\t\t\tsessions_per_address 1\n\t\t}"))
+	from := func(address string) http.Header { return http.Header{"X-Forwarded-For": {address}} }
+	first := dialWith(t, s.ws("/ws"), from("192.0.2.1"))
+	dialWith(t, s.ws("/ws"), from("192.0.2.2"))
+	if refusal := refused(t, s, from("192.0.2.1"), "host:localhost"); !strings.Contains(refusal, "sessions_per_address") {
+		t.Errorf("ERROR does not name the limit: %q", refusal)
+	}
+	first.send("DISCONNECT", "")
+	first.expectClose(1000)
+	dialWith(t, s.ws("/ws"), from("192.0.2.1"))
+}
+
+func TestSessionsPerUser(t *testing.T) {
+	s := run(t, endpointWith("", "user {http.request.header.X-User}\n\t\tlimits {\n\t\t\tsessions_per_user 1\n\t\t}"))
+	user := func(name string) http.Header { return http.Header{"X-User": {name}} }
+	dialWith(t, s.ws("/ws"), user("mina"))
+	dialWith(t, s.ws("/ws"), user("lucy"))
+	if refusal := refused(t, s, user("mina"), "host:localhost"); !strings.Contains(refusal, "sessions_per_user") {
+		t.Errorf("ERROR does not name the limit: %q", refusal)
+	}
+	dial(t, s.ws("/ws")) // who has no name is not counted
+	dial(t, s.ws("/ws"))
+}
+
+func TestHosts(t *testing.T) {
+	s := run(t, endpointWith("", "hosts localhost chat.example.com"))
+	dial(t, s.ws("/ws"))
+	if refusal := refused(t, s, nil, "host:elsewhere"); !strings.Contains(refusal, "elsewhere") {
+		t.Errorf("ERROR does not name the host: %q", refusal)
+	}
+}
+
+func TestCompression(t *testing.T) {
+	for option, want := range map[string]bool{"": false, "compression": true} {
+		s := run(t, endpointWith("", option))
+		compressing := dialer
+		compressing.EnableCompression = true
+		ws, answer, err := upgrade(&compressing, s.ws("/ws"), nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer ws.Close()
+		if got := strings.Contains(answer.header.Get("Sec-Websocket-Extensions"), "permessage-deflate"); got != want {
+			t.Errorf("compression %q: agreed %t", option, got)
+		}
+	}
+}
+
+// Placeholders are evaluated once, when the client connects; peers see what is
+// public.
+func TestAttributes(t *testing.T) {
+	s := run(t, endpointWith("", "attribute team {http.request.header.X-Team} public\n\t\tattribute secret {http.request.header.X-Team}"))
+	watcher := dial(t, s.ws("/ws"))
+	watcher.subscribe("/topic/presence")
+	c := dialWith(t, s.ws("/ws"), http.Header{"X-Team": {"red"}}, `client-data:1`)
+	m := watcher.expect("MESSAGE")
+	if !strings.Contains(m.body, `"attributes":{"team":"red"}`) || strings.Contains(m.body, "secret") {
+		t.Errorf("announced %s", m.body)
+	}
+	s.load(endpointWith("", "attribute team blue public"))
+	c.request("SEND", `{"clientData": 2}`, "destination:/app/presence")
+	if m := watcher.expect("MESSAGE"); !strings.Contains(m.body, `"attributes":{"team":"red"}`) {
+		t.Errorf("announced after a reload %s", m.body)
+	}
+}

@@ -1,0 +1,82 @@
+package caddymodule
+
+import (
+	"bufio"
+	"io"
+	"net"
+	"net/http"
+	"strings"
+	"testing"
+	"time"
+)
+
+// Caddy's idle timeouts wrap the request's body and the response writer and
+// set deadlines on the connection through http.ResponseController, which still
+// works after the hijack: in Write, Flush and ReadFrom, never in WriteHeader,
+// and, when the handler returns, only for a request with a body
+// (caddyhttp.Server.serveHTTP, IdleTimeoutReader.HandlerDone), which is no
+// handshake. net/http takes away its own deadlines when the connection is
+// hijacked. So a session outlives all of them.
+func TestSessionOutlivesServerTimeouts(t *testing.T) {
+	const timeout = 200 * time.Millisecond
+	s := run(t, `{
+	$GLOBAL
+	servers {
+		timeouts {
+			read_body 200ms
+			read_header 200ms
+			read_body_idle 200ms
+			write 200ms
+			write_idle 200ms
+			idle 200ms
+		}
+	}
+}
+
+(site) {
+	encode
+	log
+	stomp /ws {
+		name chat
+		sockjs
+	}
+}
+
+http://localhost:$PORT {
+	import site
+}
+
+https://localhost:$PORT2 {
+	tls $TLS
+	import site
+}
+`)
+	clients := []*client{dial(t, s.ws("/ws/websocket")), dial(t, "wss://localhost:"+s.port2+"/ws/websocket")}
+	for range 2 {
+		time.Sleep(2*timeout + 100*time.Millisecond) // it is this time that is tested
+		for _, c := range clients {
+			c.alive()
+		}
+	}
+}
+
+// A handshake with a body would have a deadline left on its connection.
+func TestHandshakeWithBodyIsRefused(t *testing.T) {
+	s := run(t, withLimit("1"))
+	nc, err := net.Dial("tcp", "127.0.0.1:"+s.port)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer nc.Close()
+	if _, err := nc.Write([]byte(s.expand(handshake) + "Content-Length: 1\r\n\r\nx")); err != nil {
+		t.Fatal(err)
+	}
+	resp, err := http.ReadResponse(bufio.NewReader(nc), nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer resp.Body.Close()
+	if body, _ := io.ReadAll(resp.Body); resp.StatusCode != http.StatusBadRequest || !strings.Contains(string(body), "no body") {
+		t.Errorf("answered with %s %q", resp.Status, body)
+	}
+}
