@@ -2,6 +2,8 @@ module github.com/caddy-stomp/caddy-stomp
 
 go 1.26.0
 
+ignore ./e2e/node_modules
+
 require (
 	github.com/caddyserver/caddy/v2 v2.11.9
 	github.com/dustin/go-humanize v1.1.0

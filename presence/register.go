@@ -3,6 +3,7 @@ package presence
 import (
 	"bytes"
 	"encoding/json"
+	"errors"
 	"mime"
 	"unicode/utf8"
 
@@ -57,7 +58,11 @@ func (m registerMount) Send(s *stomp.Session, f *frame.Frame) error {
 		return stomp.Malformed("register: the body is not UTF-8")
 	}
 	if err := json.Unmarshal(f.Body, &registration); err != nil {
-		return stomp.Malformed(`register: expected {"sessionId": "...", "clientData": ...}: %v`, err)
+		const expected = `register: expected {"sessionId": "...", "clientData": ...}`
+		if wrong, ok := errors.AsType[*json.UnmarshalTypeError](err); ok { // it speaks of Go
+			return stomp.Malformed("%s; found: %s %s", expected, wrong.Value, wrong.Field)
+		}
+		return stomp.Malformed("%s: %v", expected, err)
 	}
 	if id := registration.SessionID; id != nil && *id != "" && !mine(s, *id) {
 		return stomp.Refuse("register: session id %.64q is not yours; leave it out, or use the session header of CONNECTED", *id)

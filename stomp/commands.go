@@ -95,6 +95,9 @@ func (s *Session) connect(f *frame.Frame, v frame.Version, sends, wants time.Dur
 		first = min(first, now+s.beat.outAt())
 	}
 	s.broker.wheel.schedule(s, first)
+	if t, ok := s.transport.(SilenceTimeout); ok {
+		t.SetSilenceTimeout(time.Duration(s.beat.giveUp()))
+	}
 	return nil
 }
 

@@ -24,7 +24,19 @@ type beat struct {
 	pinged int64 // the lastIn that was answered with a ping; wheel goroutine only
 
 	lastIn, lastOut atomic.Int64
+	// lastBytes is lastIn without pongs: a page in a back/forward cache, or
+	// one that was frozen, runs no timers any more while its browser answers
+	// pings.
+	lastBytes atomic.Int64
 }
+
+// frozenAfter is how long a client that agreed to send heart-beats may answer
+// pings only. Browsers throttle the timers of a hidden page to one a minute.
+const frozenAfter = 3 * time.Minute
+
+// frozen is the silence, but for pongs, after which a client that agreed to
+// send heart-beats counts as gone.
+func (b *beat) frozen() int64 { return max(int64(frozenAfter), 6*b.in) }
 
 const (
 	tick = 100 * time.Millisecond

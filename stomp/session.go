@@ -93,7 +93,9 @@ func (s *Session) Endpoint() *Endpoint { return s.endpoint }
 
 // Receive implements [Receiver].
 func (s *Session) Receive(p []byte, _ bool) error {
-	s.beat.lastIn.Store(stamp())
+	now := stamp()
+	s.beat.lastIn.Store(now)
+	s.beat.lastBytes.Store(now)
 	s.broker.stats.bytesIn.Add(uint64(len(p)))
 	s.decoder.SetLimits(&s.endpoint.Policy().Limits.Frame) // they may have changed
 	err := s.decoder.Decode(p, s.frame)
@@ -273,7 +275,7 @@ func (s *Session) tick(now int64) (next int64) {
 	b := &s.beat
 	silent := b.lastIn.Load()
 	switch {
-	case now >= silent+b.giveUp():
+	case now >= silent+b.giveUp(), b.agreed && now >= b.lastBytes.Load()+b.frozen():
 		s.end(End{Reason: ReasonHeartBeatTimeout}, nil)
 		return now
 	case now >= silent+b.pingAt():

@@ -1,6 +1,9 @@
 package stomp
 
-import "sync/atomic"
+import (
+	"sync/atomic"
+	"time"
+)
 
 // Transport is the sending half of a connection, as its session sees it.
 //
@@ -84,6 +87,13 @@ func (m *Message) Form(encode func(data []byte) []byte) *Message {
 	f := &Message{Data: encode(m.Data)}
 	m.form.Store(f)
 	return f
+}
+
+// SilenceTimeout is implemented by a [Transport] that can be told how long the
+// peer may be silent, so that the system gives up on it as well. It is called
+// once, by the reading goroutine, when heart-beats were agreed.
+type SilenceTimeout interface {
+	SetSilenceTimeout(d time.Duration)
 }
 
 // TextOnly is implemented by a [Transport] that cannot carry messages with

@@ -106,6 +106,8 @@ export class StompClient extends EventTarget {
     const {window, signal} = this.options;
     window.addEventListener?.('online', this.#hurry, {signal});
     window.document?.addEventListener('visibilitychange', this.#hurry, {signal});
+    window.addEventListener?.('pagehide', this.#leave, {signal});
+    window.addEventListener?.('pageshow', this.#hurry, {signal});
     signal?.addEventListener('abort', () => this.close(), {once: true});
   }
 
@@ -241,6 +243,16 @@ export class StompClient extends EventTarget {
     if (this.options.window.document?.visibilityState === 'hidden') return;
     if (this.state === 'connected' && this.#silent) this.#lose('no heart-beat'); // timers sleep when the machine does
     if (this.state === 'lost') this.open();
+  };
+
+  /**
+   * The page is navigated away from. The browser may keep it, with its socket open, to show it again: to the others it
+   * would seem to be here still.
+   */
+  #leave = () => {
+    if (this.state !== 'connecting' && this.state !== 'connected') return;
+    this.#abandon('page left');
+    this.#setState({state: 'lost', cause: 'page left'}); // until pageshow
   };
 
   /**

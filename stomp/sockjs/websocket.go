@@ -5,6 +5,7 @@ import (
 	"net/http"
 	"strconv"
 	"sync"
+	"time"
 
 	"github.com/caddy-stomp/caddy-stomp/stomp"
 	"github.com/caddy-stomp/caddy-stomp/stomp/websocket"
@@ -47,6 +48,13 @@ type framed struct {
 
 // TextOnly implements [stomp.TextOnly]: messages are JSON strings.
 func (f *framed) TextOnly() {}
+
+// SetSilenceTimeout implements [stomp.SilenceTimeout].
+func (f *framed) SetSilenceTimeout(d time.Duration) {
+	if t, ok := f.Transport.(stomp.SilenceTimeout); ok {
+		t.SetSilenceTimeout(d)
+	}
+}
 
 var batches = sync.Pool{New: func() any { return new([]*stomp.Message) }}
 

@@ -72,6 +72,9 @@ func (c *conn) Ping() error {
 	return c.out.Flush()
 }
 
+// SetSilenceTimeout implements [stomp.SilenceTimeout].
+func (c *conn) SetSilenceTimeout(d time.Duration) { setSocketOptions(c.out.Conn, d) }
+
 // maxCloseText is what fits into a close frame beside the code (RFC 6455
 // section 5.5).
 const maxCloseText = 123

@@ -158,6 +158,19 @@ test('a machine that slept finds out when it is looked at', () => {
   assert.equal(client.state, 'connecting');
 });
 
+test('a page that is left closes its socket, and comes back when it is shown again', () => {
+  const client = connected();
+  const left = FakeSocket.last;
+  const sent = left.sent.length;
+  page.dispatchEvent(new Event('pagehide'));
+  assert.ok(left.closed);
+  assert.equal(left.sent.length, sent, 'no DISCONNECT: a closed tab is `closed`');
+  mock.timers.tick(60_000);
+  assert.deepEqual(names(), ['connecting', 'connected', 'lost'], 'and does not try again meanwhile');
+  page.dispatchEvent(new Event('pageshow'));
+  assert.equal(client.state, 'connecting');
+});
+
 test('sends heart-beats as agreed, and misses those of the server', () => {
   const client = connected({heartBeat: [4000, 10_000]}, {'heart-beat': '3000,6000'});
   const socket = FakeSocket.last;
