@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"mime"
+	"strings"
 	"unicode/utf8"
 
 	"github.com/caddy-stomp/caddy-stomp/stomp"
@@ -58,9 +59,9 @@ func (m registerMount) Send(s *stomp.Session, f *frame.Frame) error {
 		return stomp.Malformed("register: the body is not UTF-8")
 	}
 	if err := json.Unmarshal(f.Body, &registration); err != nil {
-		const expected = `register: expected {"sessionId": "...", "clientData": ...}`
-		if wrong, ok := errors.AsType[*json.UnmarshalTypeError](err); ok { // it speaks of Go
-			return stomp.Malformed("%s; found: %s %s", expected, wrong.Value, wrong.Field)
+		const expected = `register: expected a JSON object {"sessionId": "...", "clientData": ...}`
+		if wrong, ok := errors.AsType[*json.UnmarshalTypeError](err); ok { // its text speaks of Go
+			return stomp.Malformed("%s; found %s", expected, strings.TrimSpace(wrong.Value+" "+wrong.Field))
 		}
 		return stomp.Malformed("%s: %v", expected, err)
 	}

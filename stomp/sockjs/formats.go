@@ -21,7 +21,7 @@ var (
 	}
 
 	eventSourceFormat = format{
-		contentType: "text/event-stream; charset=UTF-8",
+		contentType: "text/event-stream",
 		prelude:     []byte("\r\n"),
 		frame: func(dst, frame []byte) []byte {
 			dst = append(dst, "data: "...)
@@ -60,7 +60,7 @@ func htmlFileFormat(callback string) format {
     var c = parent.` + callback + `;
     c.start();
     function p(d) {c.message(d);};
-    window.onload = c.stop;
+    window.onload = function() {c.stop();};
   </script>`
 	// Safari holds back the first 1 KiB
 	prelude := append([]byte(head), bytes.Repeat([]byte(" "), max(0, 1024-len(head)))...)

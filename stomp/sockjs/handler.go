@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"net/http"
+	"slices"
 	"strings"
 	"sync"
 
@@ -62,7 +63,7 @@ func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 func (h *Handler) session(w http.ResponseWriter, r *http.Request, rest string) {
 	server, key, name, ok := splitSessionURL(rest)
 	method, carrier := carriers[name]
-	if !ok || !h.config.serves(servedBy(name)) {
+	if !ok || !h.serves(name) {
 		http.NotFound(w, r)
 		return
 	}
@@ -101,16 +102,16 @@ var carriers = map[string]string{
 	"eventsource": http.MethodGet, "htmlfile": http.MethodGet, "jsonp": http.MethodGet,
 }
 
-// servedBy is the transport that a URL belongs to; xhr_send belongs to all that
-// have nothing of their own to send with.
-func servedBy(name string) string {
+// serves says whether the transport is on that a URL belongs to; xhr_send
+// belongs to all that have nothing of their own to send with.
+func (h *Handler) serves(name string) bool {
 	switch name {
 	case "jsonp_send":
-		return "jsonp"
+		return h.config.serves("jsonp")
 	case "xhr_send":
-		return "xhr"
+		return slices.ContainsFunc([]string{"xhr", "xhr_streaming", "eventsource", "htmlfile"}, h.config.serves)
 	}
-	return name
+	return h.config.serves(name)
 }
 
 // carry serves a response that carries what the session sends.

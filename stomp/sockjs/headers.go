@@ -3,6 +3,7 @@ package sockjs
 import (
 	"fmt"
 	"net/http"
+	"time"
 )
 
 // cors applies the origin policy. A request that it refuses has been answered.
@@ -33,7 +34,12 @@ func preflight(w http.ResponseWriter, methods string) {
 	w.WriteHeader(http.StatusNoContent)
 }
 
-func cacheable(w http.ResponseWriter) { w.Header().Set("Cache-Control", "public, max-age=31536000") }
+// cacheable allows everybody to keep the answer for a year, caches of HTTP/1.0
+// too.
+func cacheable(w http.ResponseWriter) {
+	w.Header().Set("Cache-Control", "public, max-age=31536000")
+	w.Header().Set("Expires", time.Now().AddDate(1, 0, 0).UTC().Format(http.TimeFormat))
+}
 
 func noCache(w http.ResponseWriter) {
 	w.Header().Set("Cache-Control", "no-store, no-cache, no-transform, must-revalidate, max-age=0")
@@ -51,7 +57,8 @@ func (h *Handler) cookie(w http.ResponseWriter, r *http.Request) {
 	w.Header().Add("Set-Cookie", "JSESSIONID="+value+"; path=/")
 }
 
+// notAllowed has no body: the protocol asks for that.
 func notAllowed(w http.ResponseWriter, allow string) {
 	w.Header().Set("Allow", allow)
-	http.Error(w, "method not allowed; use "+allow, http.StatusMethodNotAllowed)
+	w.WriteHeader(http.StatusMethodNotAllowed)
 }

@@ -47,25 +47,37 @@ const writeTimeout = 10 * time.Second
 
 // write writes one frame and flushes it.
 func (r *response) write(frame []byte) error {
+	p := r.format.frame(nil, frame)
+	r.sent += len(p)
+	return r.send(p)
+}
+
+func (r *response) send(p []byte) error {
 	_ = r.control.SetWriteDeadline(time.Now().Add(writeTimeout)) // not all writers can
-	n, err := r.w.Write(r.format.frame(nil, frame))
-	r.sent += n
-	if err != nil {
+	if _, err := r.w.Write(p); err != nil {
 		return err
 	}
-	return r.control.Flush()
+	if err := r.control.Flush(); err != nil {
+		return err
+	}
+	// on HTTP/2 a deadline that passes resets the stream, also an idle one
+	_ = r.control.SetWriteDeadline(time.Time{})
+	return nil
 }
 
 // run carries the session's frames until the response is full, the client
 // goes, or the handler is closed. It is the handler's goroutine.
 func (r *response) run(s *session, h *Handler, gone <-chan struct{}) {
+	refusal := s.attach(r)
 	if len(r.format.prelude) > 0 {
-		if _, err := r.w.Write(r.format.prelude); err != nil || r.control.Flush() != nil {
-			s.lose(err)
+		if err := r.send(r.format.prelude); err != nil {
+			if refusal == nil {
+				s.abandon(r, err)
+			}
 			return
 		}
 	}
-	if refusal := s.attach(r); refusal != nil {
+	if refusal != nil {
 		_ = r.write(refusal)
 		return
 	}
@@ -76,7 +88,7 @@ func (r *response) run(s *session, h *Handler, gone <-chan struct{}) {
 		frame, last := s.next(r)
 		if frame != nil {
 			if err := r.write(frame); err != nil {
-				s.lose(err)
+				s.abandon(r, err)
 				return
 			}
 			heartbeat.Reset(h.config.Heartbeat)
@@ -93,26 +105,24 @@ func (r *response) run(s *session, h *Handler, gone <-chan struct{}) {
 			if r.format.polling {
 				_ = s.Ping() // ends the response, like every frame of it
 			} else if err := r.write([]byte("h")); err != nil {
-				s.lose(err)
+				s.abandon(r, err)
 				return
 			}
 			heartbeat.Reset(h.config.Heartbeat)
 		case <-h.closing:
 			_ = s.Ping() // the client asks the handler that took our place
 		case <-gone:
-			s.abandon(r)
+			s.abandon(r, nil)
 			return
 		}
 	}
 }
 
-// abandon ends a session whose client went away from an open response.
-func (s *session) abandon(r *response) {
+// abandon ends a session whose client went away from its response, and with it
+// from what the response carried last.
+func (s *session) abandon(r *response, err error) {
 	s.mu.Lock()
-	open := s.response == r
 	s.detach(r)
 	s.mu.Unlock()
-	if open {
-		s.lose(nil)
-	}
+	s.lose(err)
 }

@@ -33,6 +33,7 @@ type session struct {
 	room     chan struct{} // closed when the queue was taken
 
 	receiving sync.Mutex // one request at a time gives to the receiver
+	deaf      bool       // it has refused a message, or was told of the end
 }
 
 func newSession(all *Sessions, key, owner string, c *Config) *session {
@@ -82,7 +83,7 @@ func (s *session) push(message string) error {
 func (s *session) Ping() error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.ping = true
+	s.ping = s.response != nil // else it will ask anyway
 	s.response.wake()
 	return nil
 }
@@ -108,11 +109,13 @@ func closeFrame(code int, text string) []byte {
 }
 
 // lose ends a session whose client is gone or broke the rules of a transport.
+// Something may not have arrived, so what comes after it is not sent either.
 func (s *session) lose(err error) {
 	s.mu.Lock()
 	if s.final == nil {
 		s.final = closeFrame(1002, "Connection interrupted")
 	}
+	s.queue, s.bytes = nil, 0
 	s.response.wake()
 	s.mu.Unlock()
 	s.end(stomp.Ending{Code: 1006, Err: err})
@@ -134,15 +137,32 @@ func (s *session) end(e stomp.Ending) {
 	go func() { // the receiver may be our caller
 		s.receiving.Lock()
 		defer s.receiving.Unlock()
-		s.receiver.Closed(e)
+		s.deaf = true
+		if s.receiver != nil {
+			s.receiver.Closed(e)
+		}
 	}()
 }
 
-// alive tells the receiver that the client asked for what is sent.
+// discard ends a session that has got no receiver.
+func (s *session) discard() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.ended = true
+	s.expires.Stop()
+	s.takenLocked()
+}
+
+// alive tells the receiver that the client asked for what is sent. One that is
+// busy receiving knows that, and may be waiting for room.
 func (s *session) alive() {
-	s.receiving.Lock()
+	if !s.receiving.TryLock() {
+		return
+	}
 	defer s.receiving.Unlock()
-	s.receiver.Alive()
+	if !s.deaf {
+		s.receiver.Alive()
+	}
 }
 
 // takenLocked lets those go on who wait for room. With s.mu held.
@@ -193,6 +213,7 @@ func (s *session) detach(r *response) {
 		return
 	}
 	s.response = nil
+	s.ping = false
 	s.expires.Reset(s.delay)
 }
 
@@ -215,7 +236,6 @@ func (s *session) next(r *response) (frame []byte, last bool) {
 		return s.final, true
 	case s.ping:
 		s.detach(r)
-		s.ping = false
 		return []byte("h"), true
 	default:
 		return nil, false
@@ -246,8 +266,9 @@ func (s *session) receive(messages []string) {
 	s.receiving.Lock()
 	defer s.receiving.Unlock()
 	for _, m := range messages {
-		if s.receiver.Receive([]byte(m), false) != nil {
+		if s.deaf {
 			return
 		}
+		s.deaf = s.receiver.Receive([]byte(m), false) != nil
 	}
 }

@@ -48,8 +48,11 @@ func (ss *Sessions) open(h *Handler, r *http.Request, c Connection) (*session, e
 		return s, nil
 	}
 	s := newSession(ss, c.Session, owner, &h.config)
+	s.receiving.Lock() // Open may close it, and is told of that afterwards
+	defer s.receiving.Unlock()
 	receiver, err := h.config.Open(r, c, s)
 	if err != nil {
+		s.discard()
 		return nil, err
 	}
 	s.receiver = receiver

@@ -161,10 +161,10 @@ test('a machine that slept finds out when it is looked at', () => {
 test('a page that is left closes its socket, and comes back when it is shown again', () => {
   const client = connected();
   const left = FakeSocket.last;
-  const sent = left.sent.length;
+  const sent = left.frames.length;
   page.dispatchEvent(new Event('pagehide'));
   assert.ok(left.closed);
-  assert.equal(left.sent.length, sent, 'no DISCONNECT: a closed tab is `closed`');
+  assert.equal(left.frames.length, sent, 'no DISCONNECT: a closed tab is `closed`');
   mock.timers.tick(60_000);
   assert.deepEqual(names(), ['connecting', 'connected', 'lost'], 'and does not try again meanwhile');
   page.dispatchEvent(new Event('pageshow'));
