@@ -25,8 +25,11 @@ func TestWhoIsAnnounced(t *testing.T) {
 		{"client data in CONNECT", "", []string{stomp.ClientDataHeader, `1`}, func(*client) {}, []string{"joined", "left"}, []Type{Connected, Joined, Left}},
 		{"null in CONNECT", "", []string{stomp.ClientDataHeader, `null`}, func(*client) {}, []string{"joined", "left"}, []Type{Connected, Joined, Left}},
 		{"registers later", "", nil, func(c *client) { c.register(`{"clientData":1}`) }, []string{"joined", "left"}, []Type{Connected, Joined, Left}},
-		{"registers twice", "", nil, func(c *client) { c.register(`{"clientData":1}`); c.register(`{"clientData":2}`) },
-			[]string{"joined", "updated", "left"}, []Type{Connected, Joined, Updated, Left}},
+		{
+			"registers twice", "", nil, func(c *client) { c.register(`{"clientData":1}`); c.register(`{"clientData":2}`) },
+			[]string{"joined", "updated", "left"},
+			[]Type{Connected, Joined, Updated, Left},
+		},
 		{"a user registers", "mina", nil, func(c *client) { c.register(`{"clientData":1}`) }, []string{"joined", "updated", "left"}, []Type{Connected, Joined, Updated, Left}},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
@@ -152,6 +155,7 @@ func TestUserSessions(t *testing.T) {
 				sessions[change.User]++
 			case Left:
 				sessions[change.User]--
+			default:
 			}
 			if change.Type != Connected && change.UserSessions != sessions[change.User] {
 				t.Fatalf("seq %d, %s: %d sessions of %s, want %d", change.Seq, change.Type, change.UserSessions, change.User, sessions[change.User])

@@ -161,10 +161,10 @@ func (s *server) perform(t *testing.T, number int, sc script) (subscriptions []*
 				subscriptions = append(subscriptions, live)
 				c.subscribe(registerAt, live.id)
 			}
-		case yield:
-			runtime.Gosched()
 		case pause:
 			time.Sleep(time.Millisecond)
+		default: // yield
+			runtime.Gosched()
 		}
 	}
 	if !sc.Stays {

@@ -120,8 +120,10 @@ func TestAnnouncedReasons(t *testing.T) {
 		{"close 3000", `"reason":"closed","code":3000,"clean":true`, func(c *client) { c.hangUp(3000) }},
 		{"close 1011", `"reason":"protocol-error","code":1011,"clean":false`, func(c *client) { c.hangUp(1011) }},
 		{"no close", `"reason":"connection-lost","code":1006,"clean":false`, func(c *client) { c.hangUp(1006) }},
-		{"silence", fmt.Sprintf(`"reason":"heart-beat-timeout","code":%d,"clean":false`, stomp.ReasonHeartBeatTimeout.Code()),
-			func(*client) { time.Sleep(testPolicy().PingTimeout) }},
+		{
+			"silence", fmt.Sprintf(`"reason":"heart-beat-timeout","code":%d,"clean":false`, stomp.ReasonHeartBeatTimeout.Code()),
+			func(*client) { time.Sleep(testPolicy().PingTimeout) },
+		},
 		{"a frame that nobody knows", `"reason":"protocol-error","code":1002,"clean":false`, func(c *client) { c.send("HELLO", "") }},
 		{"kicked", `"reason":"policy","code":4001,"clean":false`, func(c *client) { c.session.End(stomp.End{Reason: stomp.ReasonPolicy, Code: 4001}) }},
 		{"the endpoint goes", `"reason":"server-shutdown","code":1001,"clean":false`, func(c *client) { c.session.Endpoint().Close(1001, "gone") }},

@@ -6,9 +6,11 @@ import (
 	"encoding/base64"
 	"io"
 	"log/slog"
+	"slices"
 	"strings"
 	"sync"
 	"sync/atomic"
+	"time"
 
 	"github.com/caddy-stomp/caddy-stomp/stomp/frame"
 )
@@ -37,7 +39,6 @@ type Broker struct {
 
 	draining atomic.Bool
 	open     atomic.Int64 // connections, of whatever state
-	idle     chan struct{}
 
 	mu        sync.Mutex
 	endpoints map[string]*Endpoint
@@ -76,7 +77,6 @@ func NewBroker(c Config) *Broker {
 	b := &Broker{
 		name: c.Name, rand: c.Rand, observer: c.Observer, server: c.Server,
 		endpoints: make(map[string]*Endpoint),
-		idle:      make(chan struct{}, 1),
 	}
 	if b.rand == nil {
 		b.rand = rand.Reader
@@ -165,10 +165,17 @@ func (b *Broker) Endpoints() []*Endpoint {
 }
 
 // Session returns the connected session with that id, or nil.
-func (b *Broker) Session(id string) *Session { return b.sessions.get(id) }
+func (b *Broker) Session(id string) *Session {
+	if s := b.sessions.get(id); s != nil && s.connectedNow() {
+		return s
+	}
+	return nil
+}
 
 // Sessions are the connected sessions.
-func (b *Broker) Sessions() []*Session { return b.sessions.all() }
+func (b *Broker) Sessions() []*Session {
+	return slices.DeleteFunc(b.sessions.all(), func(s *Session) bool { return !s.connectedNow() })
+}
 
 // Connections is how many connections there are, connected sessions or not.
 func (b *Broker) Connections() int { return int(b.open.Load()) }
@@ -183,21 +190,15 @@ func (b *Broker) Drain(ctx context.Context, code int, text string) {
 	}
 	for b.open.Load() > 0 {
 		select {
-		case <-b.idle:
 		case <-ctx.Done():
 			return
+		case <-time.After(drainPoll):
 		}
 	}
 }
 
-func (b *Broker) closed() {
-	if b.open.Add(-1) == 0 {
-		select {
-		case b.idle <- struct{}{}:
-		default:
-		}
-	}
-}
+// drainPoll is how often Drain looks whether all are gone.
+const drainPoll = 5 * time.Millisecond
 
 func (b *Broker) nextMessageID() uint64 { return b.lastID.Add(1) }
 

@@ -25,23 +25,19 @@ func (s *Session) connecting(f *frame.Frame) error {
 	if err != nil {
 		return err
 	}
-	p := s.endpoint.Policy()
+	p, hs := s.endpoint.Policy(), s.handshake
 	if host, ok := f.Header.Lookup(frame.HdrHost); ok && len(p.Hosts) > 0 && !slices.Contains(p.Hosts, host) {
 		return policyErrorf("host %q is not served here", host)
 	}
 	if p.Authenticator != nil {
-		hs, err := p.Authenticator.Authenticate(s.handshake, f)
-		if err != nil {
+		if hs, err = p.Authenticator.Authenticate(hs, f); err != nil {
 			return err
 		}
-		s.mu.Lock() // whoever ends the session reads it
-		s.handshake = hs
-		s.mu.Unlock()
 	}
 	if v == frame.V10 { // has no heart-beats
 		sends, wants = 0, 0
 	}
-	if err := s.connect(f, v, sends, wants); err != nil {
+	if err := s.connect(f, hs, v, sends, wants); err != nil {
 		return err
 	}
 	s.handle = (*Session).connected
@@ -52,13 +48,14 @@ func (s *Session) connecting(f *frame.Frame) error {
 }
 
 // connect makes the session a connected one, whole or not at all.
-func (s *Session) connect(f *frame.Frame, v frame.Version, sends, wants time.Duration) error {
+func (s *Session) connect(f *frame.Frame, hs *Handshake, v frame.Version, sends, wants time.Duration) error {
 	p := s.endpoint.Policy()
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.phase != phaseConnecting {
 		return ErrEnded
 	}
+	s.handshake = hs
 	if s.endpoint.sessions.Add(1) > int64(p.Limits.Sessions) {
 		s.endpoint.sessions.Add(-1)
 		return LimitExceeded("sessions", p.Limits.Sessions)
@@ -87,7 +84,7 @@ func (s *Session) connect(f *frame.Frame, v frame.Version, sends, wants time.Dur
 	s.broker.stats.connects.Add(1)
 	s.phase = phaseConnected
 	s.beat.agree(sends, wants, p)
-	s.send(s.encode(&frame.Frame{Command: frame.Connected, Header: s.connectedHeader(p)}))
+	s.send(encode(v, &frame.Frame{Command: frame.Connected, Header: s.connectedHeader(p)}))
 	now := stamp()
 	s.beat.lastOut.Store(now)
 	first := now + s.beat.pingAt()
@@ -215,16 +212,16 @@ func (s *Session) connected(f *frame.Frame) error {
 	return nil
 }
 
-func (s *Session) receipt(id string) { s.send(s.receiptMessage(id)) }
+func (s *Session) receipt(id string) { s.send(encode(s.version, receiptFrame(id))) }
 
-func (s *Session) receiptMessage(id string) *Message {
-	return s.encode(&frame.Frame{Command: frame.Receipt, Header: frame.Header{{Name: frame.HdrReceiptID, Value: id}}})
+func receiptFrame(id string) *frame.Frame {
+	return &frame.Frame{Command: frame.Receipt, Header: frame.Header{{Name: frame.HdrReceiptID, Value: id}}}
 }
 
 func (s *Session) disconnect(f *frame.Frame) {
-	var last *Message
+	e := End{Reason: ReasonDisconnect}
 	if id, ok := f.Header.Lookup(frame.HdrReceipt); ok {
-		last = s.receiptMessage(id)
+		e.last = receiptFrame(id)
 	}
-	s.end(End{Reason: ReasonDisconnect}, last)
+	s.end(e)
 }

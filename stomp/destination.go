@@ -105,7 +105,10 @@ func userTarget(target string) (name, session, rest string, err error) {
 	if !ok || rest == "" {
 		return "", "", "", protocolErrorf("SEND: a user destination is <user>/<destination>, not %q", target)
 	}
-	name, session, _ = strings.Cut(name, ";session=")
+	name, session, one := strings.Cut(name, ";session=")
+	if one && session == "" {
+		return "", "", "", protocolErrorf("SEND: the session in %q is empty", target)
+	}
 	if name, err = url.PathUnescape(name); err != nil || name == "" {
 		return "", "", "", protocolErrorf("SEND: the user in %q is not percent-encoded", target)
 	}

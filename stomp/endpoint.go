@@ -66,20 +66,24 @@ type Attribute struct {
 // when the endpoint was closed or its broker is about to stop.
 func (e *Endpoint) NewSession(t Transport, hs *Handshake) (*Session, error) {
 	p := e.Policy()
-	s := &Session{broker: e.broker, endpoint: e, transport: t, handshake: hs, handle: (*Session).connecting}
-	s.decoder.SetLimits(&p.Limits.Frame)
-	// first be seen by Close and Drain, then look whether they came before
-	e.broker.sessions.arrive(s)
-	if e.Draining() {
-		e.broker.sessions.depart(s)
-		return nil, ErrDraining
-	}
-	e.broker.open.Add(1)
 	now := stamp()
+	_, textOnly := t.(TextOnly)
+	s := &Session{
+		broker: e.broker, endpoint: e, transport: t, textOnly: textOnly, handshake: hs,
+		handle: (*Session).connecting, connectBy: now + int64(p.Limits.Connect),
+	}
+	s.decoder.SetLimits(&p.Limits.Frame)
 	s.beat.lastIn.Store(now)
 	s.beat.lastOut.Store(now)
 	s.beat.pinged = -1
-	s.connectBy = now + int64(p.Limits.Connect)
+	// first be seen by Close and Drain, then look whether they came before
+	e.broker.open.Add(1)
+	e.broker.sessions.arrive(s)
+	if e.Draining() {
+		e.broker.sessions.depart(s)
+		e.broker.open.Add(-1)
+		return nil, ErrDraining
+	}
 	e.broker.wheel.schedule(s, s.connectBy)
 	return s, nil
 }

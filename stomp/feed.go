@@ -128,9 +128,6 @@ func (f *Feed) add(r *reader) {
 	defer f.mu.Unlock()
 	if r.snapshot != nil {
 		r.number = r.snapshot.next
-		if len(r.snapshot.pages) == 0 {
-			r.snapshot = nil
-		}
 		r.sub.session.wake()
 	} else {
 		r.number = f.first + uint64(len(f.log))
@@ -152,13 +149,12 @@ func (f *Feed) remove(r *reader) {
 // next is the next message, nil if all was read. With the session's mu held.
 func (r *reader) next() *Message {
 	f, b, v := r.feed, r.sub.session.broker, r.sub.variant()
-	if r.snapshot != nil {
-		p := r.snapshot.pages[r.page]
-		if r.page++; r.page == len(r.snapshot.pages) {
-			r.snapshot = nil
-		}
-		return p.shared(v, r.destination, b.nextMessageID)
+	v.ack = false // there is nothing to acknowledge, even if a pattern reaches topics too
+	if r.snapshot != nil && r.page < len(r.snapshot.pages) {
+		r.page++
+		return r.snapshot.pages[r.page-1].shared(v, r.destination, b.nextMessageID)
 	}
+	r.snapshot = nil // it may be large
 	f.mu.RLock()
 	defer f.mu.RUnlock()
 	end := f.first + uint64(len(f.log))

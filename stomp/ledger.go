@@ -1,6 +1,9 @@
 package stomp
 
-import "sync"
+import (
+	"slices"
+	"sync"
+)
 
 // ledger is what a subscription that acknowledges has been given and has not
 // acknowledged yet, oldest first.
@@ -35,6 +38,12 @@ func (l *ledger) len() int {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	return len(l.deliveries)
+}
+
+func (l *ledger) has(id uint64) bool {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return slices.ContainsFunc(l.deliveries, func(d delivery) bool { return d.id == id })
 }
 
 // settle strikes out the delivery with that id, and with cumulative all before

@@ -6,11 +6,13 @@ import "sync"
 // while there is something in it, one goroutine writes.
 type outbox struct {
 	mu      sync.Mutex
-	queue   []*Message
-	bytes   int // queued, and being written
+	queue   *[]*Message // from the pool; nil while there is nothing
+	bytes   int         // queued, and being written
+	over    bool        // over the limit: the end is on its way
 	writing bool
 	woken   bool // look again before the goroutine ends
 	ping    bool
+	flush   bool // the transport has something to write itself
 	state   outboxState
 	code    int
 	text    string
@@ -31,25 +33,24 @@ var queuePool = sync.Pool{New: func() any { return new([]*Message) }}
 // A single message may be larger than the limit when nothing else waits.
 // From any goroutine.
 func (s *Session) send(m *Message) {
-	if m.Binary {
-		if _, textOnly := s.transport.(TextOnly); textOnly {
-			s.broker.stats.dropped.Add(1)
-			s.broker.Logger().Debug("message dropped: its body is not UTF-8 and the transport carries text only", "session_id", s.id)
-			return
-		}
+	if m.Binary && s.textOnly {
+		s.broker.stats.dropped.Add(1)
+		s.broker.Logger().Debug("message dropped: its body is not UTF-8 and the transport carries text only", "session_id", s.id)
+		return
 	}
 	o := &s.out
 	o.mu.Lock()
-	if o.state != outboxOpen {
+	if o.state != outboxOpen || o.over {
 		o.mu.Unlock()
 		s.broker.stats.dropped.Add(1)
 		return
 	}
 	if o.bytes > 0 && o.bytes+len(m.Data) > s.endpoint.Policy().Limits.Pending {
+		o.over = true
 		o.mu.Unlock()
 		s.broker.stats.dropped.Add(1)
 		// the caller may hold a topic's lock, which the end needs
-		go s.end(End{Reason: ReasonSlowConsumer}, nil)
+		go s.end(End{Reason: ReasonSlowConsumer})
 		return
 	}
 	o.push(m)
@@ -57,19 +58,41 @@ func (s *Session) send(m *Message) {
 	o.mu.Unlock()
 }
 
-// pendingBytes is what waits to be written.
-func (s *Session) pendingBytes() int {
+// hasRoom says whether n more bytes may be queued, and will be written.
+func (s *Session) hasRoom(n int) bool {
 	s.out.mu.Lock()
 	defer s.out.mu.Unlock()
-	return s.out.bytes
+	o := &s.out
+	return o.state == outboxOpen && !o.over && (o.bytes == 0 || o.bytes+n <= s.endpoint.Policy().Limits.Pending)
 }
 
 func (o *outbox) push(m *Message) {
 	if o.queue == nil {
-		o.queue = *queuePool.Get().(*[]*Message)
+		o.queue = queuePool.Get().(*[]*Message)
 	}
-	o.queue = append(o.queue, m)
+	*o.queue = append(*o.queue, m)
 	o.bytes += len(m.Data)
+}
+
+// discard drops what is queued and says how many messages that were. With
+// o.mu held.
+func (o *outbox) discard() (dropped uint64) {
+	if o.queue == nil {
+		return 0
+	}
+	for _, m := range *o.queue {
+		o.bytes -= len(m.Data)
+	}
+	dropped = uint64(len(*o.queue))
+	recycle(o.queue)
+	o.queue = nil
+	return dropped
+}
+
+func recycle(queue *[]*Message) {
+	clear(*queue)
+	*queue = (*queue)[:0]
+	queuePool.Put(queue)
 }
 
 // start sees to it that somebody writes. With o.mu held.
@@ -81,11 +104,20 @@ func (o *outbox) start(s *Session) {
 	}
 }
 
-// wake makes the writer look for something to write: a feed that went on, a
-// pong of the transport's.
+// wake makes the writer look for something to read: a feed that went on.
 func (s *Session) wake() {
 	s.out.mu.Lock()
 	if s.out.state != outboxClosed {
+		s.out.start(s)
+	}
+	s.out.mu.Unlock()
+}
+
+// Flush implements [Receiver].
+func (s *Session) Flush() {
+	s.out.mu.Lock()
+	if s.out.state != outboxClosed {
+		s.out.flush = true
 		s.out.start(s)
 	}
 	s.out.mu.Unlock()
@@ -111,12 +143,7 @@ func (s *Session) finish(last *Message, code int, text string, drop bool) {
 		return
 	}
 	if drop {
-		s.broker.stats.dropped.Add(uint64(len(o.queue)))
-		for _, m := range o.queue {
-			o.bytes -= len(m.Data)
-		}
-		clear(o.queue)
-		o.queue = o.queue[:0]
+		s.broker.stats.dropped.Add(o.discard())
 	}
 	if last != nil {
 		o.push(last)
@@ -139,28 +166,27 @@ func (s *Session) write() {
 		o.woken = false
 		batch := o.queue
 		o.queue = nil
-		for _, m := range batch {
-			written += len(m.Data)
+		if batch != nil {
+			for _, m := range *batch {
+				written += len(m.Data)
+			}
 		}
-		ping, state := o.ping, o.state
-		o.ping = false
+		ping, flush, state := o.ping, o.flush, o.state
+		o.ping, o.flush = false, false
 		o.mu.Unlock()
 
-		if len(batch) == 0 && state == outboxOpen {
+		if batch == nil && state == outboxOpen {
 			batch = s.pull()
 		}
-		err := s.transport.Write(batch)
+		var err error
+		if batch != nil || flush {
+			err = s.writeBatch(batch)
+		}
 		if err == nil && ping {
 			err = s.transport.Ping()
 		}
-		if n := len(batch); n > 0 {
-			s.countOut(batch)
-			clear(batch)
-			batch = batch[:0]
-			queuePool.Put(&batch)
-			if err == nil && state == outboxOpen {
-				continue // there may be more by now
-			}
+		if err == nil && batch != nil && state == outboxOpen {
+			continue // there may be more by now
 		}
 		if err != nil {
 			s.broken(err)
@@ -169,7 +195,7 @@ func (s *Session) write() {
 
 		o.mu.Lock()
 		switch {
-		case len(o.queue) > 0:
+		case o.queue != nil:
 		case o.state == outboxClosing:
 			o.state = outboxClosed
 			o.mu.Unlock()
@@ -185,19 +211,32 @@ func (s *Session) write() {
 	}
 }
 
+// writeBatch writes what was taken, and gives the batch back to its pool. An
+// empty one lets the transport write what it has to say itself.
+func (s *Session) writeBatch(batch *[]*Message) error {
+	if batch == nil {
+		return s.transport.Write(nil)
+	}
+	defer recycle(batch)
+	if err := s.transport.Write(*batch); err != nil {
+		return err
+	}
+	s.countOut(*batch)
+	return nil
+}
+
 // broken is called by the writer when a write failed: nothing will be written
 // again.
 func (s *Session) broken(err error) {
 	o := &s.out
 	o.mu.Lock()
 	o.state = outboxClosed
-	s.broker.stats.dropped.Add(uint64(len(o.queue)))
-	o.queue = nil
+	s.broker.stats.dropped.Add(o.discard())
 	o.mu.Unlock()
 	reason := ReasonConnectionLost
 	if isTimeout(err) {
 		reason = ReasonSlowConsumer
 	}
-	s.end(End{Reason: reason, Err: err}, nil)
+	s.end(End{Reason: reason, Err: err})
 	s.transport.Abort()
 }

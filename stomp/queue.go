@@ -5,6 +5,7 @@ import (
 	"slices"
 	"sync"
 	"sync/atomic"
+	"unicode/utf8"
 
 	"github.com/caddy-stomp/caddy-stomp/stomp/frame"
 )
@@ -18,7 +19,8 @@ type QueueConfig struct {
 	// TotalBytes bounds what all queues of the broker hold. Default: 64 MiB.
 	TotalBytes int
 	// Refuse says that SEND to a full queue is refused with an ERROR. Default:
-	// the queue's oldest message is dropped and counted.
+	// the queue's oldest message is dropped and counted; the new one if it is
+	// other queues that hold TotalBytes.
 	Refuse bool
 }
 
@@ -61,6 +63,7 @@ type queued struct {
 	*publication
 	number      uint64
 	redelivered bool
+	binary      bool
 }
 
 func (q *queued) size() int { return frameSize(&frame.Frame{Header: q.header, Body: q.body}) }
@@ -99,24 +102,39 @@ func (q *queues) send(name string, p *publication, dropped *atomic.Uint64) (err 
 	c := q.config.Load()
 	q.with(name, func(qu *queue) {
 		qu.numbers++
-		item := &queued{publication: p, number: qu.numbers}
-		size := item.size()
+		item := &queued{publication: p, number: qu.numbers, binary: !utf8.Valid(p.body)}
 		for len(qu.consumers) == 0 || len(qu.backlog) > 0 {
-			full := len(qu.backlog) >= c.Backlog || qu.bytes+size > c.BacklogBytes || q.bytes.Load()+int64(size) > int64(c.TotalBytes)
-			if !full {
+			limit, max := qu.full(item.size(), c)
+			if limit == "" {
 				break
 			}
-			if c.Refuse || len(qu.backlog) == 0 {
-				err = LimitExceeded("queue_backlog", c.Backlog)
+			if c.Refuse || item.size() > min(c.BacklogBytes, c.TotalBytes) {
+				err = LimitExceeded(limit, max)
+				return
+			}
+			dropped.Add(1)
+			if len(qu.backlog) == 0 { // it is other queues that are full
 				return
 			}
 			qu.take(0)
-			dropped.Add(1)
 		}
 		qu.put(item)
 		qu.dispatch()
 	})
 	return err
+}
+
+// full names the bound that n more bytes would go over; empty if none.
+func (q *queue) full(n int, c *QueueConfig) (limit string, max int) {
+	switch {
+	case len(q.backlog) >= c.Backlog:
+		return "backlog", c.Backlog
+	case q.bytes+n > c.BacklogBytes:
+		return "backlog_bytes", c.BacklogBytes
+	case q.all.bytes.Load()+int64(n) > int64(c.TotalBytes):
+		return "total_bytes", c.TotalBytes
+	}
+	return "", 0
 }
 
 // put inserts an item where its number belongs, which usually is the end.
@@ -145,12 +163,19 @@ func (q *queue) take(i int) *queued {
 // dispatch hands out what can be handed out: to each consumer in turn that has
 // room. With q.mu held.
 func (q *queue) dispatch() {
-	for len(q.backlog) > 0 {
-		sub := q.nextConsumer()
-		if sub == nil {
+	for i := 0; i < len(q.backlog); {
+		sub, room := q.nextConsumer(q.backlog[i])
+		if !room {
 			return
 		}
-		item := q.take(0)
+		if sub == nil { // those who have room cannot carry it
+			if q.carried(q.backlog[i]) {
+				return // somebody can, and must not get later ones before it
+			}
+			i++
+			continue
+		}
+		item := q.take(i)
 		v := sub.variant()
 		v.redelivered = item.redelivered
 		id := sub.session.broker.nextMessageID()
@@ -161,27 +186,35 @@ func (q *queue) dispatch() {
 	}
 }
 
-func (q *queue) nextConsumer() *Subscription {
+// nextConsumer is the next in turn who can be given the item; room says
+// whether anybody has room for it at all.
+func (q *queue) nextConsumer(item *queued) (next *Subscription, room bool) {
 	for range q.consumers {
 		q.turn = (q.turn + 1) % len(q.consumers)
-		if sub := q.consumers[q.turn]; sub.hasRoom() {
-			return sub
+		sub := q.consumers[q.turn]
+		if !sub.hasRoom(item) {
+			continue
+		}
+		room = true
+		if !item.binary || !sub.session.textOnly {
+			return sub, true
 		}
 	}
-	return nil
+	return nil, room
 }
 
-// hasRoom: a consumer that acknowledges may owe so many acknowledgements; one
-// that does not is given more when half of what may wait for it was written.
-func (sub *Subscription) hasRoom() bool {
-	if sub.session.gone.Load() { // its end is on the way
+// carried says whether there is a consumer that can carry the item.
+func (q *queue) carried(item *queued) bool {
+	return !item.binary || slices.ContainsFunc(q.consumers, func(sub *Subscription) bool { return !sub.session.textOnly })
+}
+
+// hasRoom: a consumer that acknowledges may owe so many acknowledgements, and
+// none is given more than may wait for it.
+func (sub *Subscription) hasRoom(item *queued) bool {
+	if sub.ack != ackAuto && sub.ledger.len() >= sub.session.endpoint.Policy().Limits.Unacknowledged {
 		return false
 	}
-	limits := &sub.session.endpoint.Policy().Limits
-	if sub.ack != ackAuto && sub.ledger.len() >= limits.Unacknowledged {
-		return false
-	}
-	return sub.session.pendingBytes() <= limits.Pending/2
+	return sub.session.hasRoom(item.size())
 }
 
 func (q *queues) subscribe(sub *Subscription) {

@@ -22,48 +22,83 @@ func (s *Session) destination(f *frame.Frame) (string, error) {
 
 // perform does what SEND, ACK and NACK ask for, at once or at COMMIT.
 func (s *Session) perform(f *frame.Frame) error {
-	switch f.Command {
-	case frame.Send:
+	if f.Command == frame.Send {
 		return s.onSend(f)
-	case frame.Ack:
-		return s.onAck(f, true)
-	default:
-		return s.onAck(f, false)
 	}
+	return s.onAck(f)
+}
+
+// check says whether perform would refuse, without doing anything.
+func (s *Session) check(f *frame.Frame) error {
+	if f.Command == frame.Send {
+		_, err := s.route(f)
+		return err
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	_, _, err := s.delivery(f)
+	return err
+}
+
+// route is where a SEND goes.
+type route struct {
+	destination string
+	mount       Mount // of the server's own
+	kind        kind
+	rest        string // what follows the prefix
+
+	// of kindUser: the user, one of its sessions or "", and what it subscribed
+	// to
+	user, session, own string
+}
+
+func (s *Session) route(f *frame.Frame) (r route, err error) {
+	if r.destination, err = s.destination(f); err != nil {
+		return r, err
+	}
+	if r.mount = s.broker.mount(r.destination); r.mount != nil {
+		return r, nil
+	}
+	d := s.broker.Destinations()
+	r.kind, r.rest = d.classify(r.destination)
+	named := r.rest
+	switch r.kind {
+	case kindUser:
+		r.user, r.session, r.own, err = userTarget(r.rest)
+		named = r.own
+	case kindTopic, kindQueue, kindReplyQueue:
+	default:
+		err = d.unknown(f, r.destination)
+	}
+	if wild, _ := pattern(named); wild && err == nil {
+		err = protocolErrorf("SEND: destination %q has wildcards, which only SUBSCRIBE to topics may have", r.destination)
+	}
+	return r, err
 }
 
 func (s *Session) onSend(f *frame.Frame) error {
-	destination, err := s.destination(f)
+	r, err := s.route(f)
 	if err != nil {
 		return err
 	}
-	b := s.broker
-	if m := b.mount(destination); m != nil {
-		return m.Send(s, f)
-	}
-	kind, rest := b.Destinations().classify(destination)
-	if kind == kindTempQueue || kind == kindUnknown {
-		return b.Destinations().unknown(f, destination)
+	if r.mount != nil {
+		return r.mount.Send(s, f)
 	}
 	header, err := s.withReplyTo(f.Header)
 	if err != nil {
 		return err
 	}
-	p := &publication{header: header, body: f.Body}
-	switch kind {
+	b, p := s.broker, &publication{header: header, body: f.Body}
+	switch r.kind {
 	case kindTopic:
-		if wild, _ := pattern(destination); wild {
-			return protocolErrorf("SEND: destination %q has wildcards, which only SUBSCRIBE may have", destination)
-		}
-		b.publish(destination, p)
+		b.publish(r.destination, p)
 	case kindQueue:
-		// the frame is gone after this, the queue's message is not
-		p.body = bytes.Clone(f.Body)
-		return b.queues.send(destination, p, &b.stats.dropped)
+		p.body = bytes.Clone(f.Body) // the frame is gone after this, the queue's message is not
+		return b.queues.send(r.destination, p, &b.stats.dropped)
 	case kindUser:
-		return s.sendToUser(rest, p)
+		b.sendToUser(r, p)
 	default:
-		if !b.replies.deliver(rest, destination, p) {
+		if !b.replies.deliver(r.rest, r.destination, p) {
 			b.stats.dropped.Add(1)
 		}
 	}
@@ -81,32 +116,29 @@ func (b *Broker) publish(destination string, p *publication) {
 
 // sendToUser gives p to the sessions of a user, or to one of them, that have
 // subscribed to what follows the name.
-func (s *Session) sendToUser(target string, p *publication) error {
-	user, session, rest, err := userTarget(target)
-	if err != nil {
-		return err
-	}
-	b := s.broker
-	destination := b.Destinations().User + rest
-	if session == "" {
-		if t := b.topics.get(ownTopic(user, rest)); t != nil {
+func (b *Broker) sendToUser(r route, p *publication) {
+	destination := b.Destinations().User + r.own
+	if r.session == "" {
+		if t := b.topics.get(ownTopic(r.user, r.own)); t != nil {
 			t.publish(destination, p, b.nextMessageID)
 		}
-		return nil
+		return
 	}
-	if to := b.Session(session); to != nil && to.ownName() == user {
-		to.mu.Lock()
-		defer to.mu.Unlock()
-		for _, sub := range to.subs {
-			if sub.kind == kindUser && sub.destination == destination {
-				id := b.nextMessageID()
-				if sub.ledger == nil || sub.note(id) {
-					to.send(p.encode(sub.variant(), destination, id))
-				}
-			}
+	to := b.Session(r.session)
+	if to == nil || to.ownName() != r.user { // a name is set before the session is connected
+		return
+	}
+	to.mu.Lock()
+	defer to.mu.Unlock()
+	for _, sub := range to.subs {
+		if sub.kind != kindUser || sub.destination != destination {
+			continue
+		}
+		id := b.nextMessageID()
+		if sub.ledger == nil || sub.note(id) {
+			to.send(p.encode(sub.variant(), destination, id))
 		}
 	}
-	return nil
 }
 
 // ownName is the name that user destinations know a session by: its user's or,
@@ -118,48 +150,50 @@ func (s *Session) ownName() string {
 	return s.id
 }
 
-// onAck takes ACK and, if not ok, NACK in the forms of all versions: the
-// message's ack header in 1.2, message-id and subscription in 1.1, message-id
-// in 1.0 (STOMP 1.2, "ACK").
-func (s *Session) onAck(f *frame.Frame, ok bool) error {
+// onAck takes ACK and NACK.
+func (s *Session) onAck(f *frame.Frame) error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	sub, id, err := s.delivery(f)
+	if err != nil {
+		return err
+	}
+	settled := sub.ledger.settle(id, sub.ack == ackClient)
+	if sub.kind == kindQueue {
+		if f.Command == frame.Ack {
+			settled = nil // nothing to give to anybody else
+		}
+		s.broker.queues.settled(sub, settled)
+	}
+	return nil
+}
+
+// delivery finds the message that an ACK or a NACK means, in the forms of all
+// versions: by the message's ack header in 1.2, by message-id and subscription
+// in 1.1, by message-id in 1.0 (STOMP 1.2, "ACK"). With s.mu held.
+func (s *Session) delivery(f *frame.Frame) (*Subscription, uint64, error) {
 	name, subscription := frame.HdrID, ""
 	if s.version != frame.V12 {
 		name = frame.HdrMessageID
 		subscription = f.Header.Get(frame.HdrSubscription)
-		if s.version == frame.V11 && subscription == "" {
-			return protocolErrorf("%s: subscription is missing", f.Command)
-		}
-		if s.version == frame.V10 && !ok {
-			return protocolErrorf("NACK: there is none in STOMP 1.0")
-		}
 	}
 	value := f.Header.Get(name)
-	if value == "" {
-		return protocolErrorf("%s: %s is missing", f.Command, name)
+	switch {
+	case s.version == frame.V10 && f.Command == frame.Nack:
+		return nil, 0, protocolErrorf("NACK: there is none in STOMP 1.0")
+	case s.version == frame.V11 && subscription == "":
+		return nil, 0, protocolErrorf("%s: subscription is missing", f.Command)
+	case value == "":
+		return nil, 0, protocolErrorf("%s: %s is missing", f.Command, name)
 	}
-	id, err := strconv.ParseUint(value, 36, 64)
-	if err != nil {
-		return protocolErrorf("%s: no such message %q", f.Command, value)
-	}
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	for _, sub := range s.subs {
-		if sub.ledger == nil || subscription != "" && sub.id != subscription {
-			continue
-		}
-		settled := sub.ledger.settle(id, sub.ack == ackClient)
-		if settled == nil {
-			continue
-		}
-		if sub.kind == kindQueue {
-			if ok {
-				settled = nil
+	if id, err := strconv.ParseUint(value, 36, 64); err == nil {
+		for _, sub := range s.subs {
+			if sub.ledger != nil && (subscription == "" || sub.id == subscription) && sub.ledger.has(id) {
+				return sub, id, nil
 			}
-			s.broker.queues.settled(sub, settled)
 		}
-		return nil
 	}
-	return protocolErrorf("%s: no message %q waits for an acknowledgement", f.Command, value)
+	return nil, 0, protocolErrorf("%s: no message %q waits for an acknowledgement", f.Command, value)
 }
 
 func (s *Session) onSubscribe(f *frame.Frame) error {
@@ -202,12 +236,15 @@ func (s *Session) resolve(sub *Subscription, f *frame.Frame) error {
 	}
 	var rest string
 	sub.kind, rest = b.Destinations().classify(sub.destination)
+	wild, err := pattern(sub.destination)
+	if err == nil && wild && sub.kind != kindTopic && sub.kind != kindUnknown {
+		err = protocolErrorf("SUBSCRIBE: destination %q has wildcards, which only topics may have", sub.destination)
+	}
+	if err != nil {
+		return err
+	}
 	switch sub.kind {
 	case kindTopic:
-		wild, err := pattern(sub.destination)
-		if err != nil {
-			return err
-		}
 		if wild {
 			sub.readers = b.broadcasts(sub)
 		} else {

@@ -20,6 +20,7 @@ type Session struct {
 	broker    *Broker
 	endpoint  *Endpoint
 	transport Transport
+	textOnly  bool // the transport cannot carry what is not UTF-8
 	handshake *Handshake
 
 	// set by CONNECT, before anybody else sees the session
@@ -70,6 +71,9 @@ type End struct {
 	At time.Time
 	// Silence is how long nothing had been received. Set by the session.
 	Silence time.Duration
+
+	last *frame.Frame // goes out before the close; default: an ERROR with Text
+	late bool         // only if the session is not connected yet
 }
 
 // ID is the session id that CONNECTED told; empty before.
@@ -87,6 +91,14 @@ func (s *Session) Version() frame.Version { return s.version }
 
 // ConnectedAt is when CONNECTED was sent.
 func (s *Session) ConnectedAt() time.Time { return time.Unix(0, s.connectedAt) }
+
+// connectedNow: an id is taken before the session has all that goes with it,
+// and until the observer knows of its end.
+func (s *Session) connectedNow() bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.phase == phaseConnected
+}
 
 // Endpoint is where the session came in.
 func (s *Session) Endpoint() *Endpoint { return s.endpoint }
@@ -109,9 +121,6 @@ func (s *Session) Receive(p []byte, _ bool) error {
 // Alive implements [Receiver].
 func (s *Session) Alive() { s.beat.lastIn.Store(stamp()) }
 
-// Flush implements [Receiver].
-func (s *Session) Flush() { s.wake() }
-
 // Fail implements [Receiver].
 func (s *Session) Fail(err error) { s.fail(err, nil) }
 
@@ -123,14 +132,14 @@ func (s *Session) Closed(e Ending) {
 	if _, ok := errors.AsType[*Error](e.Err); ok {
 		s.fail(e.Err, nil)
 	} else {
-		s.end(End{Reason: reasonOfClose(e.Code), Code: e.Code, Err: e.Err}, nil)
+		s.end(End{Reason: reasonOfClose(e.Code), Code: e.Code, Err: e.Err})
 	}
 	s.mu.Lock()
 	if s.abort != nil {
 		s.abort.Stop()
 	}
 	s.mu.Unlock()
-	s.broker.closed()
+	s.broker.open.Add(-1)
 }
 
 // frame handles one frame: the state decides how.
@@ -159,6 +168,11 @@ func (s *Session) frame(f *frame.Frame) error {
 // fail tells the client what was wrong, and ends the session (STOMP 1.2,
 // "ERROR"). f is the offending frame, if it could be decoded.
 func (s *Session) fail(err error, f *frame.Frame) {
+	s.end(refusal(err, f))
+}
+
+// refusal is the end that an error causes.
+func refusal(err error, f *frame.Frame) End {
 	e := asError(err)
 	h := append(frame.Header{{Name: frame.HdrMessage, Value: e.Message}}, e.Header...)
 	if f != nil {
@@ -167,39 +181,34 @@ func (s *Session) fail(err error, f *frame.Frame) {
 		}
 	}
 	h = append(h, frame.Field{Name: frame.HdrContentType, Value: "text/plain"})
-	m := s.encode(&frame.Frame{Command: frame.Error, Header: h, Body: []byte(e.Detail)})
-	s.end(End{Reason: e.Reason, Code: e.Code, Text: e.Message, Err: err}, m)
+	last := &frame.Frame{Command: frame.Error, Header: h, Body: []byte(e.Detail)}
+	return End{Reason: e.Reason, Code: e.Code, Text: e.Message, Err: err, last: last}
 }
 
-// encode makes a message of a frame of the server's own.
-func (s *Session) encode(f *frame.Frame) *Message {
-	v := s.version
-	if v == 0 {
-		v = frame.V12
-	}
-	return &Message{Data: frame.Append(nil, v, f)}
-}
+// encode makes a message of a frame of the server's own. Before a version was
+// agreed no escapes are.
+func encode(v frame.Version, f *frame.Frame) *Message { return &Message{Data: frame.Append(nil, v, f)} }
 
 // End ends the session: the client gets an ERROR frame if the reason has a
 // text, and the connection is closed. It returns at once and says whether it
 // was this call that ended the session. From any goroutine.
 func (s *Session) End(e End) bool {
-	return s.end(e, nil)
+	return s.end(e)
 }
 
 // closeTimeout bounds what follows the end: writing the ERROR, and the
 // client's part of the closing handshake.
 const closeTimeout = 5 * time.Second
 
-// end is the only way that a session ends. last goes out before the close.
-func (s *Session) end(e End, last *Message) bool {
+// end is the only way that a session ends.
+func (s *Session) end(e End) bool {
 	now := stamp()
 	s.mu.Lock()
-	if s.phase == phaseEnded {
+	if s.phase == phaseEnded || e.late && s.phase != phaseConnecting {
 		s.mu.Unlock()
 		return false
 	}
-	was := s.phase
+	was, version, hs := s.phase, s.version, s.handshake
 	s.phase = phaseEnded
 	s.gone.Store(true)
 	for _, sub := range s.subs {
@@ -221,20 +230,21 @@ func (s *Session) end(e End, last *Message) bool {
 	e.At = time.Now()
 	e.Silence = time.Duration(now - s.beat.lastIn.Load())
 
-	if last == nil && info.text != "" {
-		last = s.encode(&frame.Frame{Command: frame.Error, Header: frame.Header{{Name: frame.HdrMessage, Value: e.Text}}})
+	if e.last == nil && info.text != "" {
+		e.last = &frame.Frame{Command: frame.Error, Header: frame.Header{{Name: frame.HdrMessage, Value: e.Text}}}
 	}
-	if e.Reason == ReasonConnectionLost {
-		last = nil
+	var last *Message
+	if e.last != nil {
+		last = encode(version, e.last)
 	}
 	s.finish(last, e.Code, e.Text, e.Reason == ReasonSlowConsumer)
 
-	s.log(e)
+	s.log(e, hs)
 	if was == phaseConnecting {
 		s.broker.sessions.depart(s)
 		return true
 	}
-	s.broker.quota.leave(s.handshake)
+	s.broker.quota.leave(hs)
 	s.endpoint.sessions.Add(-1)
 	s.broker.stats.ended(e)
 	if s.broker.observer != nil {
@@ -244,13 +254,13 @@ func (s *Session) end(e End, last *Message) bool {
 	return true
 }
 
-func (s *Session) log(e End) {
+func (s *Session) log(e End, hs *Handshake) {
 	l := s.broker.Logger()
 	if !l.Enabled(context.Background(), slog.LevelDebug) {
 		return
 	}
 	attrs := []any{
-		"session_id", s.id, "user", s.handshake.User, "remote_addr", s.handshake.RemoteAddr,
+		"session_id", s.id, "user", hs.User, "remote_addr", hs.RemoteAddr,
 		"endpoint", s.endpoint.name, "reason", e.Reason.String(), "code", e.Code, "silence", e.Silence,
 	}
 	if e.Err != nil {
@@ -267,8 +277,9 @@ func (s *Session) tick(now int64) (next int64) {
 	s.mu.Unlock()
 	if phase == phaseConnecting {
 		if now >= s.connectBy {
-			limit := s.endpoint.Policy().Limits.Connect
-			s.fail(LimitExceeded("connect_timeout", limit), nil)
+			e := refusal(LimitExceeded("connect_timeout", s.endpoint.Policy().Limits.Connect), nil)
+			e.late = true // unless CONNECT has just come
+			s.end(e)
 		}
 		return s.connectBy
 	}
@@ -276,7 +287,7 @@ func (s *Session) tick(now int64) (next int64) {
 	silent := b.lastIn.Load()
 	switch {
 	case now >= silent+b.giveUp(), b.agreed && now >= b.lastBytes.Load()+b.frozen():
-		s.end(End{Reason: ReasonHeartBeatTimeout}, nil)
+		s.end(End{Reason: ReasonHeartBeatTimeout})
 		return now
 	case now >= silent+b.pingAt():
 		if b.pinged != silent {

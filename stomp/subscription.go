@@ -155,13 +155,13 @@ func (s *Session) removeSubscription(id, destination string) bool {
 
 // pull takes what the session's subscriptions read at its own pace, for the
 // writer: the next message of each feed. Queues are told that there is room.
-func (s *Session) pull() []*Message {
+func (s *Session) pull() *[]*Message {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.pulls == 0 {
 		return nil
 	}
-	var batch []*Message
+	var batch *[]*Message
 	for _, sub := range s.subs {
 		if sub.kind == kindQueue {
 			s.broker.queues.resume(sub)
@@ -169,9 +169,9 @@ func (s *Session) pull() []*Message {
 		for _, r := range sub.readers {
 			if m := r.next(); m != nil {
 				if batch == nil {
-					batch = *queuePool.Get().(*[]*Message)
+					batch = queuePool.Get().(*[]*Message)
 				}
-				batch = append(batch, m)
+				*batch = append(*batch, m)
 			}
 		}
 	}

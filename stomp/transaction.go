@@ -57,6 +57,11 @@ func (s *Session) onCommit(f *frame.Frame) error {
 	if err != nil {
 		return err
 	}
+	for _, held := range tx.frames { // all or nothing
+		if err := s.check(held); err != nil {
+			return err
+		}
+	}
 	for _, held := range tx.frames {
 		if err := s.perform(held); err != nil {
 			return err
@@ -76,8 +81,8 @@ func (s *Session) hold(id string, f *frame.Frame) error {
 	if tx == nil {
 		return protocolErrorf("%s: no such transaction %q", f.Command, id)
 	}
-	if f.Command == frame.Send {
-		if _, err := s.destination(f); err != nil {
+	if f.Command == frame.Send { // what is wrong already is said at once
+		if err := s.check(f); err != nil {
 			return err
 		}
 	}

@@ -41,7 +41,8 @@ func newConn(ws *websocket.Conn, out *batchConn, config Config) *conn {
 	}
 	out.timeout = config.WriteTimeout
 	setSocketOptions(out.Conn, config.SilenceTimeout)
-	ws.SetReadLimit(2 * config.MaxMessage) // for what is discarded after MaxMessage
+	// far above: at its own limit gorilla closes without an ERROR before it
+	ws.SetReadLimit(16 * config.MaxMessage)
 	return &conn{ws: ws, out: out, max: config.MaxMessage}
 }
 
