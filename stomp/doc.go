@@ -22,17 +22,21 @@
 //   - Nothing that a client sends sizes an allocation before a limit was
 //     checked.
 //
+//   - A queue's message goes to one consumer, in order, and comes back,
+//     redelivered, if it is not acknowledged.
+//   - A transaction is performed whole or not at all.
+//
 // # What it does not
 //
-// Acknowledgements, transactions, queues and wildcards are refused with an
-// ERROR frame rather than ignored.
+// Messages are in memory: a queue's backlog ends with the process. Delivery to
+// a topic's subscriber is at most once.
 //
 // # Lock order
 //
-//	Session.mu -> topics shard -> topic.mu -> outbox.mu
-//	Session.mu -> Feed.mu -> outbox.mu
-//	Session.mu -> wheel.mu
+//	Session.mu -> topics shard or wildcards -> topic.mu -> ledger.mu, outbox.mu
+//	Session.mu -> queues shard -> queue.mu -> ledger.mu, outbox.mu
+//	Session.mu -> Feed.mu -> publication.mu, outbox.mu
+//	Session.mu -> directory shard, quota.mu, replies.mu, wheel.mu
 //
-// No lock is held while a transport writes or an Observer is called, except
-// where the Observer's documentation says so.
+// No lock is held while a transport writes or Observer.Ended is called.
 package stomp
