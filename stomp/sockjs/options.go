@@ -34,7 +34,7 @@ type Config struct {
 	Sessions *Sessions
 
 	// WebSocket configures the websocket transports. Its Origins hold for
-	// every request, its MaxMessage, by default 16 MiB, for every payload.
+	// every request, its MaxMessage, by default 512 KiB, for every payload.
 	WebSocket websocket.Config
 
 	// Transports that are served. Default: all.
@@ -110,7 +110,7 @@ func (c Config) withDefaults() Config {
 		c.Buffer = 128 << 10
 	}
 	if c.WebSocket.MaxMessage == 0 {
-		c.WebSocket.MaxMessage = 16 << 20
+		c.WebSocket.MaxMessage = 512 << 10
 	}
 	return c
 }

@@ -38,6 +38,8 @@ type session struct {
 
 func newSession(all *Sessions, key, owner string, c *Config) *session {
 	s := &session{all: all, key: key, owner: owner, delay: c.DisconnectDelay, bound: c.Buffer}
+	s.mu.Lock()
+	defer s.mu.Unlock()
 	s.expires = time.AfterFunc(s.delay, s.expire)
 	return s
 }
