@@ -77,6 +77,7 @@ type endpointSpec struct {
 	broker  string
 	private *BrokerConfig // nil: broker is one of the app's
 	policy  stomp.Policy
+	config  string // the handler's whole configuration, to compare
 }
 
 // addEndpoint is called by handlers when they are provisioned. The same

@@ -3,6 +3,7 @@ package caddymodule
 import (
 	"errors"
 	"fmt"
+	"strings"
 	"time"
 
 	"github.com/caddyserver/caddy/v2"
@@ -91,6 +92,9 @@ func (c *PresenceConfig) validate() error {
 	p := c.withDefaults()
 	if trimSlash(p.Register) == trimSlash(p.Announce) {
 		return fmt.Errorf("presence: register and announce must not be the same destination (%s)", p.Register)
+	}
+	if strings.Contains(p.Register+p.Announce, "*") {
+		return fmt.Errorf("presence: register (%s) and announce (%s) must be destinations without *", p.Register, p.Announce)
 	}
 	return nil
 }

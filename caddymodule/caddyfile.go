@@ -51,7 +51,7 @@ func (s subdirectives) names() string {
 func oneArg(d *caddyfile.Dispenser, expected string) (string, error) {
 	name := d.Val()
 	args := d.RemainingArgs()
-	if len(args) != 1 {
+	if len(args) != 1 || args[0] == "" {
 		return "", d.Errf("%s: expected %s", name, expected)
 	}
 	return args[0], noBlock(d, name)

@@ -1,6 +1,7 @@
 package caddymodule
 
 import (
+	"encoding/json"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -118,7 +119,11 @@ func (h *Handler) Provision(ctx caddy.Context) error {
 	}
 	h.app = app.(*App)
 	h.logger = ctx.Slogger()
-	spec := endpointSpec{broker: h.Broker, policy: h.policy()}
+	config, err := json.Marshal(h)
+	if err != nil {
+		return fmt.Errorf("encoding the configuration: %w", err)
+	}
+	spec := endpointSpec{broker: h.Broker, policy: h.policy(), config: string(config)}
 	if h.Broker == "" {
 		spec.broker, spec.private = h.Name, &h.BrokerConfig
 	}
@@ -242,14 +247,16 @@ func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request, next caddyht
 	if h.sockjs == nil && h.Path == "/" && r.Method != http.MethodConnect && !websocket.IsUpgrade(r) {
 		return next.ServeHTTP(w, r)
 	}
-	if e := h.app.endpoint(h.Name); e == nil || e.Draining() {
+	// of what is below the path SockJS takes everything; a WebSocket at the
+	// path itself is a plain one
+	plain := h.sockjs == nil || r.URL.Path == h.Path && websocket.IsUpgrade(r)
+	e := h.app.endpoint(h.Name)
+	if e == nil || e.Draining() && (plain || !h.sockjs.Knows(r)) {
 		w.Header().Set("Retry-After", "1")
 		http.Error(w, "the STOMP endpoint is not ready, try again", http.StatusServiceUnavailable)
 		return nil
 	}
-	// of what is below the path SockJS takes everything; a WebSocket at the
-	// path itself is a plain one
-	if h.sockjs != nil && (r.URL.Path != h.Path || !websocket.IsUpgrade(r)) {
+	if !plain {
 		h.sockjs.ServeHTTP(w, r)
 		return nil
 	}

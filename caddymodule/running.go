@@ -105,12 +105,16 @@ func (c *claim) release() {
 		if len(r.claims) > 0 {
 			r.apply(r.claims[0])
 		}
+		var removed []*stomp.Endpoint
 		for name, e := range c.live {
 			if !r.claimed(name) {
-				e.Close(1001, "endpoint removed")
+				removed = append(removed, e)
 			}
 		}
 		r.mu.Unlock()
+		for _, e := range removed {
+			e.Close(1001, "endpoint removed")
+		}
 	}
 	_, _ = brokers.Delete(c.name) // Destruct returns no error
 }

@@ -13,6 +13,8 @@ const (
 	// maxPending is how many changes may wait to be announced. Beyond, they
 	// are dropped and every peer is told to ask for the roster again.
 	maxPending = 1 << 16
+	// maxPendingBytes bounds the client data in them as well.
+	maxPendingBytes = 64 << 20
 	// compactFrom is how many changes at once count as pressure: those of a
 	// session that the peers know already are then told in short.
 	compactFrom = 32
@@ -29,10 +31,11 @@ const (
 // enqueue hands c to the announcing goroutine, which lives while there is
 // something to announce. With r.mu held.
 func (r *Registry) enqueue(c Change) {
-	if len(r.pending) >= maxPending {
-		r.pending, r.overflow = nil, true
+	if len(r.pending) >= maxPending || r.pendingBytes >= maxPendingBytes {
+		r.pending, r.pendingBytes, r.overflow = nil, 0, true
 	}
 	r.pending = append(r.pending, c)
+	r.pendingBytes += len(c.ClientData)
 	if !r.running {
 		r.running = true
 		go r.announce()
@@ -65,7 +68,7 @@ func (r *Registry) announce() {
 // more. With r.mu held.
 func (r *Registry) takePending() (changes []Change, overflow bool) {
 	changes, overflow = r.pending, r.overflow
-	r.pending, r.overflow = nil, false
+	r.pending, r.pendingBytes, r.overflow = nil, 0, false
 	return changes, overflow
 }
 

@@ -32,6 +32,9 @@ func (m announceMount) Send(*stomp.Session, *frame.Frame) error {
 	return stomp.Refuse("SEND: %s carries the server's announcements and cannot be sent to", m.destination)
 }
 
+// Check implements [stomp.Checker].
+func (m announceMount) Check(s *stomp.Session, f *frame.Frame) error { return m.Send(s, f) }
+
 // Feed implements [stomp.Broadcast]: a wildcard that matches reads announcements.
 func (m announceMount) Feed() *stomp.Feed { return m.feed }
 
@@ -51,28 +54,8 @@ const mergePatchType = "application/merge-patch+json"
 
 // Send implements [stomp.Mount]: {"sessionId": "...", "clientData": ...}.
 func (m registerMount) Send(s *stomp.Session, f *frame.Frame) error {
-	var registration struct {
-		SessionID  *string         `json:"sessionId"`
-		ClientData json.RawMessage `json:"clientData"`
-	}
-	if !utf8.Valid(f.Body) {
-		return stomp.Malformed("register: the body is not UTF-8")
-	}
-	if err := json.Unmarshal(f.Body, &registration); err != nil {
-		const expected = `register: expected a JSON object {"sessionId": "...", "clientData": ...}`
-		if wrong, ok := errors.AsType[*json.UnmarshalTypeError](err); ok { // its text speaks of Go
-			return stomp.Malformed("%s; found %s", expected, strings.TrimSpace(wrong.Value+" "+wrong.Field))
-		}
-		return stomp.Malformed("%s: %v", expected, err)
-	}
-	if id := registration.SessionID; id != nil && *id != "" && !mine(s, *id) {
-		return stomp.Refuse("register: session id %.64q is not yours; leave it out, or use the session header of CONNECTED", *id)
-	}
-	if registration.ClientData == nil {
-		return stomp.Malformed("register: clientData is missing")
-	}
 	limit := s.Endpoint().Policy().Limits.ClientData()
-	data, err := compactClientData(registration.ClientData, limit)
+	data, err := registrationOf(s, f, limit)
 	if err != nil {
 		return err
 	}
@@ -89,6 +72,37 @@ func (m registerMount) Send(s *stomp.Session, f *frame.Frame) error {
 		return stomp.ErrEnded // it ended while it spoke
 	}
 	return nil
+}
+
+// Check implements [stomp.Checker].
+func (m registerMount) Check(s *stomp.Session, f *frame.Frame) error {
+	_, err := registrationOf(s, f, s.Endpoint().Policy().Limits.ClientData())
+	return err
+}
+
+// registrationOf reads the client data of a SEND to the register destination.
+func registrationOf(s *stomp.Session, f *frame.Frame, limit int) (json.RawMessage, error) {
+	var registration struct {
+		SessionID  *string         `json:"sessionId"`
+		ClientData json.RawMessage `json:"clientData"`
+	}
+	if !utf8.Valid(f.Body) {
+		return nil, stomp.Malformed("register: the body is not UTF-8")
+	}
+	if err := json.Unmarshal(f.Body, &registration); err != nil {
+		const expected = `register: expected a JSON object {"sessionId": "...", "clientData": ...}`
+		if wrong, ok := errors.AsType[*json.UnmarshalTypeError](err); ok { // its text speaks of Go
+			return nil, stomp.Malformed("%s; found %s", expected, strings.TrimSpace(wrong.Value+" "+wrong.Field))
+		}
+		return nil, stomp.Malformed("%s: %v", expected, err)
+	}
+	if id := registration.SessionID; id != nil && *id != "" && !mine(s, *id) {
+		return nil, stomp.Refuse("register: session id %.64q is not yours; leave it out, or use the session header of CONNECTED", *id)
+	}
+	if registration.ClientData == nil {
+		return nil, stomp.Malformed("register: clientData is missing")
+	}
+	return compactClientData(registration.ClientData, limit)
 }
 
 // clientDataOf reads the client-data header of a CONNECT frame; nil if there

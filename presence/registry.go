@@ -25,16 +25,17 @@ type Registry struct {
 	seed   maphash.Seed
 	shards [shards]shard
 
-	mu       sync.Mutex // guards what follows, and the entries
-	listener Listener   // nil for none
-	seq      uint64
-	roster   entry // ring of those that are announced, oldest first
-	known    int   // length of roster
-	users    map[string]int
-	pending  []Change // to be announced
-	overflow bool     // pending was too long and dropped
-	running  bool     // somebody announces what is pending
-	silent   bool     // nothing is announced to peers any more
+	mu           sync.Mutex // guards what follows, and the entries
+	listener     Listener   // nil for none
+	seq          uint64
+	roster       entry // ring of those that are announced, oldest first
+	known        int   // length of roster
+	users        map[string]int
+	pending      []Change // to be announced
+	pendingBytes int      // of their client data
+	overflow     bool     // pending was too long and dropped
+	running      bool     // somebody announces what is pending
+	silent       bool     // nothing is announced to peers any more
 
 	publishing sync.Mutex // held while pending becomes an entry of the feed
 	snapshot   *roster    // guarded by publishing

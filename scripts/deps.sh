@@ -8,13 +8,16 @@ node_wanted=20.19
 chromium=${CHROMIUM:-/usr/bin/chromium}
 
 # packages_of <command> names the packages of Debian and Ubuntu that bring it. cc links the race detector, ip makes the
-# network namespaces for peers that fall silent; without fonts a browser takes screenshots of empty boxes.
+# network namespaces for peers that fall silent; without fonts a browser takes screenshots of empty boxes. stomp.py and
+# Net::Stomp are clients of the end-to-end suite, run by the python and the perl that these packages belong to.
 packages_of() {
 	case $1 in
 	make) echo make ;;
 	cc) echo gcc libc6-dev ;;
 	ip) echo iproute2 ;;
 	chromium) echo chromium fonts-liberation ca-certificates ;;
+	stomp.py) echo python3-stomp ;;
+	Net::Stomp) echo libnet-stomp-perl ;;
 	esac
 }
 
@@ -25,13 +28,15 @@ has() { command -v "$1" >/dev/null 2>&1; }
 # at_least <wanted> <found> compares versions.
 at_least() { [ "$(printf '%s\n' "$1" "$2" | sort -V | head -n 1)" = "$1" ]; }
 
-# missing prints the commands that a package could bring and that are not there.
+# missing prints what a package could bring and that is not there.
 missing() {
 	local command
 	for command in make cc ip; do
 		has "$command" || echo "$command"
 	done
 	has "$chromium" || echo chromium
+	/usr/bin/python3 -c 'import stomp' 2>/dev/null || echo stomp.py
+	/usr/bin/perl -MNet::Stomp -e 1 2>/dev/null || echo Net::Stomp
 }
 
 # Go and Node.js are never installed: those that a distribution carries are often older.

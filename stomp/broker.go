@@ -91,7 +91,7 @@ func NewBroker(c Config) *Broker {
 	b.SetMounts(nil)
 	b.SetDestinations(DefaultDestinations())
 	b.topics.init()
-	b.queues.init()
+	b.queues.init(&b.stats.dropped)
 	b.quota.init()
 	b.sessions.init()
 	return b

@@ -129,7 +129,7 @@ func (s *Session) name() error {
 			return &Error{Message: "no session id could be made", Reason: ReasonServerShutdown, Code: 1011, Err: err}
 		}
 		if s.broker.sessions.claim(id, s) {
-			s.id = id
+			s.id, s.minted = id, true
 			return nil
 		}
 	}

@@ -119,6 +119,10 @@ func userTarget(target string) (name, session, rest string, err error) {
 // carries what is sent to a user.
 func ownTopic(user, rest string) string { return "\x00user\x00" + user + "\x00" + rest }
 
+// ownSessionTopic is the same for an anonymous session. A client may have
+// chosen its id, so it shares no name with a user.
+func ownSessionTopic(id, rest string) string { return "\x00session\x00" + id + "\x00" + rest }
+
 // matches says whether a pattern reaches a destination.
 func matches(pattern, destination string) bool {
 	for {

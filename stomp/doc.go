@@ -13,17 +13,22 @@
 //   - A session ends exactly once, with a [Reason], whatever goroutine finds
 //     out first; the broker's [Observer] is told of every end of a session
 //     that was connected, and of no other.
+//
 //   - Messages of one sender reach each subscriber in the order sent.
+//
 //   - Publishing never waits for a reader. A session whose queue is over its
 //     limit ends with [ReasonSlowConsumer]; a subscription to a [Feed] is read at
 //     its reader's pace and cannot overflow.
+//
 //   - A session with nothing to write holds no goroutine and no buffer of
 //     this package's.
+//
 //   - Nothing that a client sends sizes an allocation before a limit was
 //     checked.
 //
 //   - A queue's message goes to one consumer, in order, and comes back,
 //     redelivered, if it is not acknowledged.
+//
 //   - A transaction is performed whole or not at all.
 //
 // # What it does not

@@ -1,15 +1,5 @@
 package stomp
 
-import "time"
-
-// ResetClock lets time stamps begin now: inside a bubble of testing/synctest
-// that is the year 2000, before the process started. It returns the undo.
-func ResetClock() (undo func()) {
-	old := clock
-	clock = time.Now()
-	return func() { clock = old }
-}
-
 // CloseTimeout is how long an ended session's connection may live.
 const CloseTimeout = closeTimeout
 

@@ -58,6 +58,19 @@ func (s *Session) send(m *Message) {
 	o.mu.Unlock()
 }
 
+// trySend queues m if there is room for it.
+func (s *Session) trySend(m *Message) bool {
+	o := &s.out
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	if o.state != outboxOpen || o.over || o.bytes > 0 && o.bytes+len(m.Data) > s.endpoint.Policy().Limits.Pending {
+		return false
+	}
+	o.push(m)
+	o.start(s)
+	return true
+}
+
 // hasRoom says whether n more bytes may be queued, and will be written.
 func (s *Session) hasRoom(n int) bool {
 	s.out.mu.Lock()
@@ -158,7 +171,7 @@ func (s *Session) finish(last *Message, code int, text string, drop bool) {
 // the pace of the socket.
 func (s *Session) write() {
 	o := &s.out
-	written := 0
+	written, turn := 0, 0
 	for {
 		o.mu.Lock()
 		o.bytes -= written
@@ -184,6 +197,9 @@ func (s *Session) write() {
 		}
 		if err == nil && ping {
 			err = s.transport.Ping()
+		}
+		if turn++; err == nil && batch != nil && state == outboxOpen && turn%8 == 0 {
+			err = s.writeBatch(s.pull()) // a steady stream does not starve the feeds
 		}
 		if err == nil && batch != nil && state == outboxOpen {
 			continue // there may be more by now

@@ -11,7 +11,6 @@ import (
 func inBubble(t *testing.T, f func(t *testing.T)) {
 	t.Helper()
 	synctest.Test(t, func(t *testing.T) {
-		t.Cleanup(ResetClock())
 		t.Cleanup(func() { // runs after the sessions were closed
 			time.Sleep(time.Second)
 			synctest.Wait()

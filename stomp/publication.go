@@ -1,7 +1,9 @@
 package stomp
 
 import (
+	"bytes"
 	"strconv"
+	"strings"
 	"sync"
 	"unicode/utf8"
 
@@ -90,6 +92,17 @@ func (p *publication) shared(v variant, destination string, nextID func() uint64
 }
 
 const hdrRedelivered = "redelivered"
+
+// keep is p with nothing in it that is part of the frame it came in: the body
+// is reused after the frame, and a header would keep the frame's whole head in
+// memory.
+func (p *publication) keep() *publication {
+	kept := &publication{header: make(frame.Header, len(p.header)), body: bytes.Clone(p.body)}
+	for i, f := range p.header {
+		kept.header[i] = frame.Field{Name: strings.Clone(f.Name), Value: strings.Clone(f.Value)}
+	}
+	return kept
+}
 
 // passedOn is a sender's header without what is the server's to say (STOMP
 // 1.2, "MESSAGE"): nobody can be made to see another message-id, receipt or

@@ -3,6 +3,7 @@ package stomp
 import (
 	"hash/maphash"
 	"slices"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"unicode/utf8"
@@ -10,13 +11,14 @@ import (
 	"github.com/caddy-stomp/caddy-stomp/stomp/frame"
 )
 
-// QueueConfig bounds what queues hold while nobody consumes it.
+// QueueConfig bounds what queues hold.
 type QueueConfig struct {
 	// Backlog is how many messages a queue holds. Default: 1000.
 	Backlog int
 	// BacklogBytes bounds their bodies and headers. Default: 1 MiB.
 	BacklogBytes int
-	// TotalBytes bounds what all queues of the broker hold. Default: 64 MiB.
+	// TotalBytes bounds what all queues of the broker hold, and what was given
+	// to consumers and is not acknowledged. Default: 64 MiB.
 	TotalBytes int
 	// Refuse says that SEND to a full queue is refused with an ERROR. Default:
 	// the queue's oldest message is dropped and counted; the new one if it is
@@ -33,10 +35,11 @@ func (c QueueConfig) withDefaults() QueueConfig {
 
 // queues are the destinations whose messages go to one consumer each.
 type queues struct {
-	config atomic.Pointer[QueueConfig]
-	bytes  atomic.Int64 // held by all
-	seed   maphash.Seed
-	shards [topicShards]queueShard
+	config  atomic.Pointer[QueueConfig]
+	bytes   atomic.Int64 // of all that is held, or given and not acknowledged
+	dropped *atomic.Uint64
+	seed    maphash.Seed
+	shards  [topicShards]queueShard
 }
 
 type queueShard struct {
@@ -68,7 +71,8 @@ type queued struct {
 
 func (q *queued) size() int { return frameSize(&frame.Frame{Header: q.header, Body: q.body}) }
 
-func (q *queues) init() {
+func (q *queues) init(dropped *atomic.Uint64) {
+	q.dropped = dropped
 	q.seed = maphash.MakeSeed()
 	for i := range q.shards {
 		q.shards[i].queues = make(map[string]*queue)
@@ -86,6 +90,7 @@ func (q *queues) with(name string, do func(*queue)) {
 	defer sh.mu.Unlock()
 	qu := sh.queues[name]
 	if qu == nil {
+		name = strings.Clone(name) // of the whole head that it came in
 		qu = &queue{name: name, all: q}
 		sh.queues[name] = qu
 	}
@@ -98,7 +103,7 @@ func (q *queues) with(name string, do func(*queue)) {
 }
 
 // send puts p, which must be the queue's to keep, at the end of the queue.
-func (q *queues) send(name string, p *publication, dropped *atomic.Uint64) (err error) {
+func (q *queues) send(name string, p *publication) (err error) {
 	c := q.config.Load()
 	q.with(name, func(qu *queue) {
 		qu.numbers++
@@ -112,14 +117,19 @@ func (q *queues) send(name string, p *publication, dropped *atomic.Uint64) (err 
 				err = LimitExceeded(limit, max)
 				return
 			}
-			dropped.Add(1)
+			q.dropped.Add(1)
 			if len(qu.backlog) == 0 { // it is other queues that are full
 				return
 			}
-			qu.take(0)
+			q.drop(qu.take(0))
 		}
+		q.bytes.Add(int64(item.size()))
 		qu.put(item)
 		qu.dispatch()
+		for q.bytes.Load() > int64(c.TotalBytes) && len(qu.backlog) > 0 { // it is not given away, as it seemed
+			q.drop(qu.take(0))
+			q.dropped.Add(1)
+		}
 	})
 	return err
 }
@@ -144,9 +154,10 @@ func (q *queue) put(item *queued) {
 	})
 	q.backlog = slices.Insert(q.backlog, at, item)
 	q.bytes += item.size()
-	q.all.bytes.Add(int64(item.size()))
 }
 
+// take takes an item out of the backlog. It counts in the bytes of all queues
+// until drop.
 func (q *queue) take(i int) *queued {
 	item := q.backlog[i]
 	if i == 0 {
@@ -156,9 +167,11 @@ func (q *queue) take(i int) *queued {
 		q.backlog = slices.Delete(q.backlog, i, i+1)
 	}
 	q.bytes -= item.size()
-	q.all.bytes.Add(-int64(item.size()))
 	return item
 }
+
+// drop ends the account of an item that was taken and will not come back.
+func (q *queues) drop(item *queued) { q.bytes.Add(-int64(item.size())) }
 
 // dispatch hands out what can be handed out: to each consumer in turn that has
 // room. With q.mu held.
@@ -176,14 +189,32 @@ func (q *queue) dispatch() {
 			continue
 		}
 		item := q.take(i)
-		v := sub.variant()
-		v.redelivered = item.redelivered
-		id := sub.session.broker.nextMessageID()
-		if v.ack {
-			sub.ledger.enter(delivery{id, item})
+		if !sub.give(item) { // what it takes, encoded, is more than it has room for
+			q.put(item)
+			return
 		}
-		sub.session.send(item.encode(v, sub.destination, id))
+		if sub.ledger == nil {
+			q.all.drop(item)
+		}
 	}
+}
+
+// give hands an item to the consumer; false if there was no room, or the
+// session has ended.
+func (sub *Subscription) give(item *queued) bool {
+	v := sub.variant()
+	v.redelivered = item.redelivered
+	id := sub.session.broker.nextMessageID()
+	m := item.encode(v, sub.destination, id)
+	if sub.ledger == nil {
+		return sub.session.trySend(m)
+	}
+	sub.ledger.enter(delivery{id, item}) // first: its ACK may be quick
+	if sub.session.trySend(m) {
+		return true
+	}
+	sub.ledger.settle(id, false)
+	return false
 }
 
 // nextConsumer is the next in turn who can be given the item; room says
@@ -208,11 +239,15 @@ func (q *queue) carried(item *queued) bool {
 	return !item.binary || slices.ContainsFunc(q.consumers, func(sub *Subscription) bool { return !sub.session.textOnly })
 }
 
-// hasRoom: a consumer that acknowledges may owe so many acknowledgements, and
-// none is given more than may wait for it.
+// hasRoom: a consumer that acknowledges may owe so many acknowledgements, for as
+// much as a queue may hold, and none is given more than may wait for it.
 func (sub *Subscription) hasRoom(item *queued) bool {
-	if sub.ack != ackAuto && sub.ledger.len() >= sub.session.endpoint.Policy().Limits.Unacknowledged {
-		return false
+	if sub.ledger != nil {
+		b := sub.session.broker
+		c, max := b.queues.config.Load(), sub.session.endpoint.Policy().Limits.Unacknowledged
+		if b.queues.bytes.Load() > int64(c.TotalBytes) || !sub.ledger.hasRoom(item.size(), max, c.BacklogBytes) {
+			return false
+		}
 	}
 	return sub.session.hasRoom(item.size())
 }
@@ -236,17 +271,27 @@ func (q *queues) unsubscribe(sub *Subscription) {
 	})
 }
 
+// requeue puts back what a consumer was given, where it was. What is more than
+// the queue may hold goes, the oldest first, and is counted.
 func (q *queue) requeue(deliveries []delivery) {
 	for _, d := range deliveries {
 		d.item.redelivered = true
 		q.put(d.item)
 	}
+	c := q.all.config.Load()
+	for len(q.backlog) > c.Backlog || q.bytes > c.BacklogBytes && len(q.backlog) > 1 {
+		q.all.drop(q.take(0))
+		q.all.dropped.Add(1)
+	}
 }
 
 // settled is called when a consumer acknowledged, so that it has room again,
 // or did not want what it was given, which then is given to somebody.
-func (q *queues) settled(sub *Subscription, back []delivery) {
+func (q *queues) settled(sub *Subscription, done, back []delivery) {
 	q.with(sub.destination, func(qu *queue) {
+		for _, d := range done {
+			q.drop(d.item)
+		}
 		qu.requeue(back)
 		qu.dispatch()
 	})

@@ -1,7 +1,6 @@
 package stomp
 
 import (
-	"bytes"
 	"strconv"
 	"strings"
 
@@ -31,7 +30,10 @@ func (s *Session) perform(f *frame.Frame) error {
 // check says whether perform would refuse, without doing anything.
 func (s *Session) check(f *frame.Frame) error {
 	if f.Command == frame.Send {
-		_, err := s.route(f)
+		r, err := s.route(f)
+		if checker, ok := r.mount.(Checker); ok && err == nil {
+			err = checker.Check(s, f)
+		}
 		return err
 	}
 	s.mu.Lock()
@@ -93,8 +95,7 @@ func (s *Session) onSend(f *frame.Frame) error {
 	case kindTopic:
 		b.publish(r.destination, p)
 	case kindQueue:
-		p.body = bytes.Clone(f.Body) // the frame is gone after this, the queue's message is not
-		return b.queues.send(r.destination, p, &b.stats.dropped)
+		return b.queues.send(r.destination, p.keep())
 	case kindUser:
 		b.sendToUser(r, p)
 	default:
@@ -119,7 +120,13 @@ func (b *Broker) publish(destination string, p *publication) {
 func (b *Broker) sendToUser(r route, p *publication) {
 	destination := b.Destinations().User + r.own
 	if r.session == "" {
-		if t := b.topics.get(ownTopic(r.user, r.own)); t != nil {
+		t := b.topics.get(ownTopic(r.user, r.own))
+		if t == nil { // an id that the server made is nobody's name
+			if s := b.Session(r.user); s != nil && s.minted && s.handshake.User == "" {
+				t = b.topics.get(ownSessionTopic(r.user, r.own))
+			}
+		}
+		if t != nil {
 			t.publish(destination, p, b.nextMessageID)
 		}
 		return
@@ -159,11 +166,12 @@ func (s *Session) onAck(f *frame.Frame) error {
 		return err
 	}
 	settled := sub.ledger.settle(id, sub.ack == ackClient)
-	if sub.kind == kindQueue {
-		if f.Command == frame.Ack {
-			settled = nil // nothing to give to anybody else
-		}
-		s.broker.queues.settled(sub, settled)
+	switch {
+	case sub.kind != kindQueue:
+	case f.Command == frame.Ack:
+		s.broker.queues.settled(sub, settled, nil)
+	default:
+		s.broker.queues.settled(sub, nil, settled)
 	}
 	return nil
 }
@@ -252,7 +260,11 @@ func (s *Session) resolve(sub *Subscription, f *frame.Frame) error {
 		}
 	case kindQueue:
 	case kindUser:
-		sub.topic = ownTopic(s.ownName(), rest)
+		if u := s.handshake.User; u != "" {
+			sub.topic = ownTopic(u, rest)
+		} else {
+			sub.topic = ownSessionTopic(s.id, rest)
+		}
 	case kindTempQueue, kindReplyQueue:
 		return protocolErrorf("SUBSCRIBE: replies to %s come without it", b.Destinations().TempQueue)
 	default:

@@ -25,6 +25,7 @@ type Session struct {
 
 	// set by CONNECT, before anybody else sees the session
 	id          string
+	minted      bool // the server made the id, not the client
 	version     frame.Version
 	connectedAt int64 // unix nanoseconds
 
@@ -41,12 +42,13 @@ type Session struct {
 	place     wheelPlace
 	out       outbox
 
-	gone  atomic.Bool // phase is phaseEnded, for the reading goroutine
-	mu    sync.Mutex
-	phase phase
-	subs  []*Subscription
-	pulls int         // how many feeds and queues the writer has to ask
-	abort *time.Timer // bounds the closing handshake
+	gone   atomic.Bool // phase is phaseEnded, for the reading goroutine
+	mu     sync.Mutex
+	phase  phase
+	subs   []*Subscription
+	pullAt int         // which of subs is asked first
+	pulls  int         // how many feeds and queues the writer has to ask
+	abort  *time.Timer // bounds the closing handshake
 }
 
 type phase uint8
@@ -234,6 +236,9 @@ func (s *Session) end(e End) bool {
 		e.last = &frame.Frame{Command: frame.Error, Header: frame.Header{{Name: frame.HdrMessage, Value: e.Text}}}
 	}
 	var last *Message
+	if was == phaseConnecting {
+		version = 0 // the client does not know of one
+	}
 	if e.last != nil {
 		last = encode(version, e.last)
 	}
@@ -297,6 +302,9 @@ func (s *Session) tick(now int64) (next int64) {
 		next = silent + b.giveUp()
 	default:
 		next = silent + b.pingAt()
+	}
+	if b.agreed {
+		next = min(next, b.lastBytes.Load()+b.frozen())
 	}
 
 	if b.out > 0 {

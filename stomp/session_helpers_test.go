@@ -29,7 +29,6 @@ func newWorld(p stomp.Policy) *world {
 func bubble(t *testing.T, p stomp.Policy, f func(t *testing.T, w *world)) {
 	t.Helper()
 	synctest.Test(t, func(t *testing.T) {
-		t.Cleanup(stomp.ResetClock()) // last, when nobody reads it
 		w := newWorld(p)
 		w.observer.Patience = time.Hour // not real
 		t.Cleanup(func() {              // runs after the clients were dropped

@@ -69,6 +69,13 @@ type Mount interface {
 	Subscribe(s *Session) (*Feed, *Snapshot, error)
 }
 
+// Checker is implemented by a [Mount] that can say whether it would refuse a
+// SEND without doing anything, so that a transaction that it would spoil is
+// refused as a whole.
+type Checker interface {
+	Check(s *Session, f *frame.Frame) error
+}
+
 // Broadcast is implemented by a [Mount] that a wildcard SUBSCRIBE reaches too.
 type Broadcast interface {
 	Feed() *Feed
@@ -162,18 +169,30 @@ func (s *Session) pull() *[]*Message {
 		return nil
 	}
 	var batch *[]*Message
-	for _, sub := range s.subs {
+	bytes := 0
+	for i := range s.subs {
+		if bytes >= pullBytes {
+			s.pullAt += i // where to go on, so that none waits for ever
+			break
+		}
+		sub := s.subs[(s.pullAt+i)%len(s.subs)]
 		if sub.kind == kindQueue {
 			s.broker.queues.resume(sub)
 		}
 		for _, r := range sub.readers {
-			if m := r.next(); m != nil {
-				if batch == nil {
-					batch = queuePool.Get().(*[]*Message)
-				}
-				*batch = append(*batch, m)
+			m := r.next()
+			if m == nil {
+				continue
 			}
+			if batch == nil {
+				batch = queuePool.Get().(*[]*Message)
+			}
+			*batch = append(*batch, m)
+			bytes += len(m.Data)
 		}
 	}
 	return batch
 }
+
+// pullBytes is how much is taken from feeds at once.
+const pullBytes = 64 << 10

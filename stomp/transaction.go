@@ -1,6 +1,10 @@
 package stomp
 
-import "github.com/caddy-stomp/caddy-stomp/stomp/frame"
+import (
+	"strings"
+
+	"github.com/caddy-stomp/caddy-stomp/stomp/frame"
+)
 
 // transaction holds the SEND, ACK and NACK frames of a transaction until COMMIT
 // (STOMP 1.2, "BEGIN"). It belongs to the reading goroutine, and goes with the
@@ -31,11 +35,11 @@ func (s *Session) onBegin(f *frame.Frame) error {
 	if s.transactions == nil {
 		s.transactions = make(map[string]*transaction)
 	}
-	s.transactions[id] = new(transaction)
+	s.transactions[strings.Clone(id)] = new(transaction) // not the whole head with it
 	return nil
 }
 
-// end takes the transaction of a COMMIT or an ABORT.
+// endTransaction takes the transaction of a COMMIT or an ABORT.
 func (s *Session) endTransaction(f *frame.Frame) (*transaction, error) {
 	id, err := transactionID(f)
 	if err != nil {
@@ -57,10 +61,19 @@ func (s *Session) onCommit(f *frame.Frame) error {
 	if err != nil {
 		return err
 	}
+	acknowledged := make(map[string]bool)
 	for _, held := range tx.frames { // all or nothing
 		if err := s.check(held); err != nil {
 			return err
 		}
+		if held.Command == frame.Send {
+			continue
+		}
+		id := held.Header.Get(frame.HdrID) + held.Header.Get(frame.HdrMessageID)
+		if acknowledged[id] {
+			return protocolErrorf("COMMIT: the transaction acknowledges %q twice", id)
+		}
+		acknowledged[id] = true
 	}
 	for _, held := range tx.frames {
 		if err := s.perform(held); err != nil {

@@ -161,3 +161,24 @@ func TestUserNobody(t *testing.T) {
 		c.ExpectNothing()
 	})
 }
+
+// Attack: an anonymous client whose SockJS URL makes its session id the name of
+// a user, to read what is sent to him.
+func TestUserNameAsSessionID(t *testing.T) {
+	bubble(t, stomp.Policy{}, func(t *testing.T, w *world) {
+		admin, thief := w.join(t, stomp.Handshake{User: "administrator"}), w.join(t, stomp.Handshake{SessionID: "administrator"})
+		admin.Subscribe("1", "/user/queue/secrets")
+		thief.Subscribe("1", "/user/queue/secrets")
+		sender := w.client(t)
+		sender.Publish("/user/administrator/queue/secrets", "secret")
+		expectBodies(t, admin, "secret")
+		thief.ExpectNothing()
+		// nor while he is away
+		admin.Close(1000)
+		sender.Publish("/user/administrator/queue/secrets", "secret")
+		thief.ExpectNothing()
+		// its own it can be sent by its session
+		sender.Publish("/user/administrator;session=administrator/queue/secrets", "for you")
+		expectBodies(t, thief, "for you")
+	})
+}

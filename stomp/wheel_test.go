@@ -10,7 +10,6 @@ import (
 // looked at when its time to do so is over, which ends it.
 func spin(t *testing.T, f func(t *testing.T, b *Broker, add func(after time.Duration) *Session)) {
 	synctest.Test(t, func(t *testing.T) {
-		defer ResetClock()()
 		b := NewBroker(Config{})
 		e := b.Endpoint("/", Policy{})
 		f(t, b, func(after time.Duration) *Session {
@@ -105,7 +104,6 @@ func TestWheelRemove(t *testing.T) {
 func TestWheelLongGap(t *testing.T) {
 	for _, gap := range []time.Duration{time.Minute, wheelSlots * tick, 10 * time.Minute, 1000 * time.Hour} {
 		synctest.Test(t, func(t *testing.T) {
-			defer ResetClock()()
 			time.Sleep(12345 * time.Millisecond)
 			var w wheel
 			w.running = true // the test is its goroutine

@@ -47,3 +47,17 @@ export function latencyTable(rows) {
   const lines = rows.map((row) => `| ${row.way} | \`${row.reason}\` | ${duration(row.median)} | ${duration(row.worst)} | ${row.repetitions} |`);
   return ['| way of going away | reason | median | worst | runs |', '|---|---|---:|---:|---:|', ...lines].join('\n');
 }
+
+/** The rows of SockJS, "SockJS <transport>: <way>", as a markdown table of ways by transports: median, worst. */
+export function transportTable(rows) {
+  const cells = new Map();
+  const transports = new Set();
+  for (const row of rows) {
+    const [, transport, way] = row.way.match(/^SockJS (\w+): (.*)$/) ?? [];
+    if (!transport) continue;
+    transports.add(transport);
+    cells.set(way, { ...cells.get(way), [transport]: `${duration(row.median)}, ${duration(row.worst)}` });
+  }
+  const lines = [...cells].map(([way, found]) => `| ${way} | ${[...transports].map((transport) => found[transport] ?? '').join(' | ')} |`);
+  return [`| way of going away: median, worst | ${[...transports].join(' | ')} |`, `|---|${'---:|'.repeat(transports.size)}`, ...lines].join('\n');
+}

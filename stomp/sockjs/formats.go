@@ -25,7 +25,8 @@ var (
 		prelude:     []byte("\r\n"),
 		frame: func(dst, frame []byte) []byte {
 			dst = append(dst, "data: "...)
-			dst = append(dst, frame...)
+			// the client library passes it through decodeURI
+			dst = append(dst, bytes.ReplaceAll(frame, []byte("%"), []byte(`\u0025`))...)
 			return append(dst, "\r\n\r\n"...)
 		},
 	}
@@ -76,11 +77,11 @@ func htmlFileFormat(callback string) format {
 }
 
 // appendScriptString appends a JSON string that is safe inside of a script
-// element too.
+// element too: neither "</script>" nor "<!--" may stand there.
 func appendScriptString(dst, s []byte) []byte {
 	start := len(dst)
 	dst = appendString(dst, s)
-	return append(dst[:start], bytes.ReplaceAll(dst[start:], []byte("</"), []byte(`<\/`))...)
+	return append(dst[:start], bytes.ReplaceAll(dst[start:], []byte("<"), []byte(`\u003c`))...)
 }
 
 // callback reads the name of the page's function. The error has been answered

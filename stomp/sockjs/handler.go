@@ -3,6 +3,7 @@ package sockjs
 import (
 	"crypto/rand"
 	"encoding/binary"
+	"errors"
 	"fmt"
 	"io"
 	"net/http"
@@ -29,6 +30,14 @@ func NewHandler(c Config) *Handler {
 // Close ends the open responses of HTTP transports at a frame's end: their
 // clients ask again, and find whoever serves the URLs now. Sessions live on.
 func (h *Handler) Close() { h.close.Do(func() { close(h.closing) }) }
+
+// Knows says whether a request belongs to a session of an HTTP transport that
+// is there already, ended ones included whose clients may still ask.
+func (h *Handler) Knows(r *http.Request) bool {
+	rest, _ := strings.CutPrefix(r.URL.Path, h.config.Prefix)
+	_, key, _, ok := splitSessionURL(rest)
+	return ok && h.config.Sessions.find(key, h.owner(r)) != nil
+}
 
 func (h *Handler) owner(r *http.Request) string {
 	if h.config.Owner == nil {
@@ -139,7 +148,7 @@ func (h *Handler) carry(w http.ResponseWriter, r *http.Request, c Connection, na
 	_, _ = io.Copy(io.Discard, http.MaxBytesReader(w, r.Body, h.config.WebSocket.MaxMessage))
 	s, err := h.config.Sessions.open(h, r, c)
 	if err != nil {
-		if err == error(errNotYours) {
+		if errors.Is(err, errNotYours) {
 			http.NotFound(w, r)
 		} else {
 			w.Header().Set("Retry-After", "1")

@@ -34,11 +34,9 @@ const iframePage = `<!DOCTYPE html>
 
 // isIframe: /iframe.html, /iframe-<anything>.html.
 func isIframe(rest string) bool {
-	name, ok := strings.CutPrefix(rest, "/iframe")
-	if name, ok = strings.CutSuffix(name, ".html"); !ok {
-		return false
-	}
-	return (name == "" || name[0] == '-') && !strings.Contains(name, "/") && strings.HasPrefix(rest, "/iframe")
+	name, prefixed := strings.CutPrefix(rest, "/iframe")
+	name, suffixed := strings.CutSuffix(name, ".html")
+	return prefixed && suffixed && (name == "" || name[0] == '-') && !strings.Contains(name, "/")
 }
 
 // iframe serves the page. What runs in it has the server's origin, so any site
@@ -75,5 +73,8 @@ func frameAncestors(o *websocket.Origins) string {
 	if o.Any() {
 		return "*"
 	}
-	return strings.Join(o.Patterns(), " ")
+	if patterns := o.Patterns(); len(patterns) > 0 {
+		return strings.Join(append([]string{"'self'"}, patterns...), " ")
+	}
+	return ""
 }

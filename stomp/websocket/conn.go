@@ -147,7 +147,7 @@ func (c *conn) message(r io.Reader, receiver stomp.Receiver, discard *bool) erro
 	defer reads.Put(buf)
 	var size int64
 	for {
-		n, err := fill(r, *buf)
+		n, err := fill(r, *buf, receiver)
 		if size += int64(n); size > c.max && !*discard { // gorilla counts what is deflated
 			e := stomp.LimitExceeded("message_size", c.max)
 			e.Code = websocket.CloseMessageTooBig
@@ -167,12 +167,15 @@ func (c *conn) message(r io.Reader, receiver stomp.Receiver, discard *bool) erro
 	}
 }
 
-// fill reads until p is full; io.EOF says that the message ends.
-func fill(r io.Reader, p []byte) (n int, err error) {
+// fill reads until p is full; io.EOF says that the message ends. However slowly
+// it comes, it is a sign of life.
+func fill(r io.Reader, p []byte, receiver stomp.Receiver) (n int, err error) {
 	for n < len(p) && err == nil {
 		var m int
 		m, err = r.Read(p[n:])
-		n += m
+		if n += m; n < len(p) && err == nil {
+			receiver.Alive()
+		}
 	}
 	return n, err
 }

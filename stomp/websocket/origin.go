@@ -108,9 +108,12 @@ func (o *Origins) Allow(r *http.Request) bool {
 	return false
 }
 
-// sameOrigin compares host and port. The scheme is left out: behind a proxy
-// that ends TLS the server does not know it.
+// sameOrigin compares host and port. Without TLS the scheme is left out: behind
+// a proxy that ends TLS the server does not know it.
 func sameOrigin(origin *url.URL, r *http.Request) bool {
+	if r.TLS != nil && !strings.EqualFold(origin.Scheme, "https") {
+		return false
+	}
 	return strings.EqualFold(origin.Host, r.Host) ||
 		strings.EqualFold(origin.Hostname()+":"+portOf(origin), r.Host) ||
 		strings.EqualFold(origin.Host, strings.TrimSuffix(r.Host, ":"+portOf(origin)))

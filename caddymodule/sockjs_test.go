@@ -1,0 +1,368 @@
+package caddymodule
+
+import (
+	"encoding/json"
+	"fmt"
+	"io"
+	"net/http"
+	"os"
+	"path/filepath"
+	"runtime"
+	"strconv"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+)
+
+// withSockJS is a site with all transports behind encode, with access logs.
+// more goes into the endpoint, site into the site.
+func withSockJS(more, site string) string {
+	return `{
+	$GLOBAL
+	events {
+		on stomp_connected stomptest_record
+		on stomp_disconnected stomptest_record
+	}
+}
+
+http://localhost:$PORT, http://127.0.0.1:$PORT {
+	log {
+		output file $DIR/access.log
+		format json
+	}
+	encode gzip
+	` + site + `
+	stomp /ws {
+		name chat
+		origins *
+		sockjs {
+			transports websocket xhr_streaming xhr eventsource htmlfile jsonp
+			disconnect_delay 300ms
+			client_library_url https://cdn.example.com/sockjs.js
+		}
+		` + more + `
+	}
+}
+`
+}
+
+func onEachHTTPTransport(t *testing.T, test func(t *testing.T, transport string)) {
+	for _, transport := range httpTransports {
+		t.Run(transport, func(t *testing.T) { test(t, transport) })
+	}
+}
+
+// Each frame comes when it is sent, through all of Caddy's writers.
+func TestSockJSThroughCaddy(t *testing.T) {
+	resetEvents(t)
+	s := run(t, withSockJS("", ""))
+	onEachHTTPTransport(t, func(t *testing.T, transport string) {
+		c := dialHTTP(t, s, "/ws", transport)
+		c.subscribe("/topic/a")
+		ws := dial(t, s.ws("/ws"))
+		for i := range 20 {
+			want := strconv.Itoa(i)
+			ws.send("SEND", want, "destination:/topic/a")
+			if m := c.expect("MESSAGE"); m.body != want {
+				t.Fatalf("got %v, want %s", m, want)
+			}
+		}
+	})
+}
+
+// The iframe page survives encode, its ETag too.
+func TestSockJSIframeThroughEncode(t *testing.T) {
+	resetEvents(t)
+	s := run(t, withSockJS("", ""))
+	get := func(etag string) *http.Response {
+		req, err := http.NewRequest("GET", s.http("/ws/iframe.html"), nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		req.Header.Set("Accept-Encoding", "gzip")
+		if etag != "" {
+			req.Header.Set("If-None-Match", etag)
+		}
+		client := &http.Client{Transport: &http.Transport{DisableKeepAlives: true}}
+		resp, err := client.Do(req)
+		if err != nil {
+			t.Fatal(err)
+		}
+		_, _ = io.Copy(io.Discard, resp.Body)
+		resp.Body.Close()
+		return resp
+	}
+	page := get("")
+	if page.StatusCode != 200 || page.Header.Get("Content-Security-Policy") != "frame-ancestors *" {
+		t.Errorf("%d %v", page.StatusCode, page.Header)
+	}
+	if again := get(page.Header.Get("Etag")); again.StatusCode != 304 || again.Header.Get("Content-Type") != "" {
+		t.Errorf("with its ETag: %d %v", again.StatusCode, again.Header)
+	}
+}
+
+// What is below the path is answered by SockJS, not by Caddy's empty 200.
+func TestSockJSAnswersEverythingBelow(t *testing.T) {
+	resetEvents(t)
+	s := run(t, withSockJS("", ""))
+	for path, want := range map[string]int{
+		"/ws": 200, "/ws/": 200, "/ws/info": 200, "/ws/x": 404, "/ws/x/y": 404, "/ws/a/b/c": 404, "/ws/a.b/c/xhr": 404,
+		"/wsx": 200, "/": 200, // not ours
+	} {
+		if status, _ := s.get(s.http(path)); status != want {
+			t.Errorf("%s: %d, want %d", path, status, want)
+		}
+	}
+}
+
+// Who goes is announced once, soon, and for the right reason.
+func TestSockJSPresence(t *testing.T) {
+	resetEvents(t)
+	s := run(t, withSockJS("", ""))
+	watcher := dial(t, s.ws("/ws"))
+	watcher.subscribe("/topic/presence")
+	onEachHTTPTransport(t, func(t *testing.T, transport string) {
+		join := func() *pollingClient {
+			c := dialHTTP(t, s, "/ws", transport, `client-data:{"name":"x"}`)
+			watcher.expectChange("joined", c.session)
+			return c
+		}
+		leaves := func(c *pollingClient, reason string, clean bool, within time.Duration) {
+			t.Helper()
+			started := time.Now()
+			left := watcher.expectChange("left", c.session)
+			if left.Reason != reason || left.Clean != clean || string(left.ClientData) != `{"name":"x"}` {
+				t.Errorf("left: %+v, want %s", left, reason)
+			}
+			if took := time.Since(started); took > within {
+				t.Errorf("%s: noticed after %s", reason, took)
+			}
+		}
+
+		c := join()
+		c.send("DISCONNECT", "", "receipt:bye")
+		c.expect("RECEIPT")
+		leaves(c, "disconnect", true, 2*time.Second)
+		c.expectEnd(`c[1000,""]`)
+
+		c = join() // a killed browser: the kernel tells
+		c.cancel()
+		leaves(c, "connection-lost", false, 2*time.Second)
+		watcher.quiet()
+	})
+
+	// a poller that does not come back has no connection that could break
+	c := &pollingClient{
+		t: t, transport: "xhr", base: s.http("/ws") + "/000/vanishing0", http: http.DefaultClient,
+		frames: make(chan message, 10),
+	}
+	ask := func() {
+		if err := c.ask(t.Context(), func(f string) { c.frame(f, make(chan struct{})) }); err != nil {
+			t.Fatal(err)
+		}
+	}
+	ask()
+	c.send("CONNECT", "", "accept-version:1.2", "host:localhost", `client-data:"y"`)
+	ask()
+	c.session = (<-c.frames).header["session"]
+	started := time.Now()
+	watcher.expectChange("joined", c.session)
+	if left := watcher.expectChange("left", c.session); left.Reason != "connection-lost" {
+		t.Errorf("left: %+v", left)
+	}
+	if took := time.Since(started); took < 200*time.Millisecond || took > 2*time.Second {
+		t.Errorf("noticed after %s, disconnect_delay is 300ms", took)
+	}
+	watcher.quiet()
+}
+
+// The session segment of the URL is the key to an HTTP transport: it is in no
+// frame, announcement or event, and in no log but the access log.
+func TestSockJSKeyStaysSecret(t *testing.T) {
+	resetEvents(t)
+	s := run(t, withSockJS("", ""))
+	watcher := dial(t, s.ws("/ws"))
+	watcher.subscribe("/topic/presence")
+	for _, transport := range httpTransports {
+		c := dialHTTP(t, s, "/ws", transport, "client-data:1")
+		if c.session == c.key || c.session == "" {
+			t.Errorf("%s: session %q, key %q", transport, c.session, c.key)
+		}
+		told := watcher.expect("MESSAGE").body
+		// its own URL means itself, where pages cut it out of there
+		c.request("SEND", `{"sessionId": "`+c.key+`", "clientData": "2"}`, "destination:/app/presence")
+		told += watcher.expect("MESSAGE").body
+		c.send("DISCONNECT", "")
+		told += watcher.expect("MESSAGE").body
+		eventually(t, "stomp_disconnected", func() bool {
+			for _, e := range recordedEvents(eventDisconnected) {
+				if e.data["session_id"] == c.session {
+					return true
+				}
+			}
+			return false
+		})
+		told += fmt.Sprint(recordedEvents(eventConnected), recordedEvents(eventDisconnected))
+		for _, entry := range s.logged(func(map[string]any) bool { return true }) {
+			raw, _ := json.Marshal(entry)
+			told += string(raw)
+		}
+		if strings.Contains(told, c.key) {
+			t.Errorf("%s: the key was told: %s", transport, around(told, c.key))
+		}
+	}
+	access, err := os.ReadFile(filepath.Join(s.dir, "access.log"))
+	if err != nil || !strings.Contains(string(access), "/xhr_send") {
+		t.Errorf("access log %q, %v", access, err)
+	}
+}
+
+func around(text, part string) string {
+	i := strings.Index(text, part)
+	return text[max(0, i-200):min(len(text), i+200)]
+}
+
+// What docs/sockjs.md recommends takes the key out of access logs.
+func TestSockJSLogFilter(t *testing.T) {
+	resetEvents(t)
+	s := run(t, strings.Replace(withSockJS("", ""), "format json", `format filter {
+			request>uri regexp "^(/ws/[^/?]+/)[^/?]+" "${1}REDACTED"
+		}`, 1))
+	c := dialHTTP(t, s, "/ws", "xhr")
+	c.request("SEND", "x", "destination:/topic/a")
+	eventually(t, "an access log", func() bool {
+		access, err := os.ReadFile(filepath.Join(s.dir, "access.log"))
+		if strings.Contains(string(access), c.key) {
+			t.Fatalf("the key is in the access log: %s", around(string(access), c.key))
+		}
+		return err == nil && strings.Contains(string(access), "/ws/000/REDACTED/xhr_send")
+	})
+}
+
+// Reloads end responses at a frame's end: nothing is lost, nothing comes
+// twice, nobody leaves, and nothing of the old configurations stays.
+func TestSockJSReloads(t *testing.T) {
+	resetEvents(t)
+	const reloads, each = 20, 20
+	config := func(i int) string { return withSockJS("limits {\nsubscriptions "+strconv.Itoa(10+i)+"\n}", "") }
+	s := run(t, strings.ReplaceAll(config(0), "disconnect_delay 300ms", "disconnect_delay 10s"))
+	watcher := dial(t, s.ws("/ws"))
+	watcher.subscribe("/topic/presence")
+	var clients []*pollingClient
+	for _, transport := range httpTransports {
+		for range each {
+			c := dialHTTP(t, s, "/ws", transport, "client-data:1")
+			c.subscribe("/topic/numbers")
+			clients = append(clients, c)
+			watcher.expectChange("joined", c.session)
+		}
+	}
+
+	sender := dial(t, s.ws("/ws"))
+	stop, sent := make(chan struct{}), make(chan int)
+	go func() {
+		n := 0
+		for ; ; n++ {
+			select {
+			case <-stop:
+				sent <- n
+				return
+			case <-time.After(2 * time.Millisecond):
+				sender.send("SEND", strconv.Itoa(n), "destination:/topic/numbers")
+			}
+		}
+	}()
+	for i := range reloads {
+		s.load(strings.ReplaceAll(config(i+1), "disconnect_delay 300ms", "disconnect_delay 10s"))
+		if i%5 == 0 { // and the other way
+			for _, c := range clients {
+				c.send("SEND", "up", "destination:/topic/up")
+			}
+		}
+	}
+	close(stop)
+	n := <-sent
+	var all sync.WaitGroup
+	for _, c := range clients {
+		all.Go(func() {
+			for i := range n {
+				select {
+				case m := <-c.frames:
+					if m.body != strconv.Itoa(i) {
+						t.Errorf("%s: got %v, want %d", c.transport, m, i)
+						return
+					}
+				case <-c.ended:
+					t.Errorf("%s: ended with %s before %d", c.transport, c.end, i)
+					return
+				case <-time.After(patience):
+					t.Errorf("%s: %d did not come", c.transport, i)
+					return
+				}
+			}
+		})
+	}
+	all.Wait()
+	watcher.quiet()
+	wantReferences(t, map[string]int{"chat": 1})
+	eventually(t, "the old servers to be gone", func() bool {
+		return stacks("sockjs.(*response).run") <= len(clients) && stacks("http.(*Server).Shutdown") == 0
+	})
+}
+
+// stacks is how many goroutines are in a function.
+func stacks(function string) (n int) {
+	buf := make([]byte, 16<<20)
+	for stack := range strings.SplitSeq(string(buf[:runtime.Stack(buf, true)]), "\n\n") {
+		if strings.Contains(stack, function) {
+			n++
+		}
+	}
+	return n
+}
+
+// An exit waits for nobody, with the default, eternal grace period too.
+func TestSockJSExit(t *testing.T) {
+	resetEvents(t)
+	s := run(t, strings.Replace(withSockJS("", ""), "$GLOBAL", strings.Replace(global, "grace_period 1s", "", 1), 1))
+	var clients []*pollingClient
+	for _, transport := range httpTransports {
+		clients = append(clients, dialHTTP(t, s, "/ws", transport))
+	}
+	started := time.Now()
+	s.stop()
+	if took := time.Since(started); took > 2*time.Second {
+		t.Errorf("stopping took %s", took)
+	}
+	for _, c := range clients {
+		select {
+		case <-c.ended:
+		case <-time.After(patience):
+			t.Fatalf("%s: was not told", c.transport)
+		}
+	}
+}
+
+// An endpoint that is gone closes its sessions: all are told why, and those
+// with a stream get the close frame; who polls finds nobody to ask any more.
+func TestSockJSEndpointRemoved(t *testing.T) {
+	resetEvents(t)
+	s := run(t, withSockJS("", ""))
+	var clients []*pollingClient
+	for _, transport := range httpTransports {
+		clients = append(clients, dialHTTP(t, s, "/ws", transport))
+	}
+	s.load(sharedBroker(""))
+	for _, c := range clients {
+		if m := c.expect("ERROR"); m.header["message"] != "endpoint removed" {
+			t.Errorf("%s: %v", c.transport, m)
+		}
+		if c.transport == "xhr" || c.transport == "jsonp" {
+			<-c.ended
+		} else {
+			c.expectEnd(`c[1001,"endpoint removed"]`)
+		}
+	}
+	eventually(t, "no response to be open", func() bool { return stacks("sockjs.(*response).run") == 0 })
+}
