@@ -64,7 +64,7 @@ func say(t testing.TB, s *Session, format string, args ...any) {
 // unlimited is a policy under which nobody is too slow or too fast.
 func unlimited() Policy {
 	p := DefaultPolicy()
-	p.Limits.Pending = 1 << 40
+	p.Limits.Pending = 1 << 30
 	p.Limits.Subscriptions = 1 << 20
 	p.Limits.FramesPerSecond = -1
 	return p
