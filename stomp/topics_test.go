@@ -164,7 +164,9 @@ func TestAllocationsPerDelivery(t *testing.T) {
 	if raceEnabled {
 		return // sync.Pool drops things at random
 	}
-	if many > one {
+	// an allocation a delivery would be a thousand; other goroutines of the
+	// process allocate a few meanwhile
+	if many > one+50 {
 		t.Errorf("%v allocations to a thousand receivers, %v to one", many, one)
 	}
 	if one > none+2 {
