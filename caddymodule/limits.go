@@ -38,8 +38,7 @@ type Limits struct {
 	Pending int `json:"pending,omitempty"`
 	// How long a client may take to send CONNECT. Default: 10s.
 	ConnectTimeout caddy.Duration `json:"connect_timeout,omitempty"`
-	// Sessions at the same time, on all endpoints of the broker. Default:
-	// 100000.
+	// Sessions of the endpoint at the same time. Default: 100000.
 	Sessions int `json:"sessions,omitempty"`
 	// Sessions of a user, on all endpoints of the broker. Default: 1000.
 	SessionsPerUser int `json:"sessions_per_user,omitempty"`

@@ -56,10 +56,14 @@ func (s *Session) connect(f *frame.Frame, hs *Handshake, v frame.Version, sends,
 		return ErrEnded
 	}
 	s.handshake = hs
+	if s.endpoint.sessions.Add(1) > int64(p.Limits.Sessions) {
+		s.endpoint.sessions.Add(-1)
+		return LimitExceeded("sessions", p.Limits.Sessions)
+	}
 	if err := s.broker.quota.enter(s.handshake, &p.Limits); err != nil {
+		s.endpoint.sessions.Add(-1)
 		return err
 	}
-	s.endpoint.sessions.Add(1)
 	err := s.name()
 	if err == nil {
 		s.version = v

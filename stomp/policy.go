@@ -67,8 +67,7 @@ type Limits struct {
 	Pending int
 	// Connect is how long a connection may take to send CONNECT. Default: 10s.
 	Connect time.Duration
-	// Sessions of the broker at the same time, for those that come in at the
-	// endpoint. Default: 100000.
+	// Sessions of the endpoint at the same time. Default: 100000.
 	Sessions int
 	// SessionsPerUser and SessionsPerAddress, of the broker, at the same time;
 	// negative: no limit. Default: 1000 and 10000.

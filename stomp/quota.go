@@ -2,10 +2,9 @@ package stomp
 
 import "sync"
 
-// quota counts the sessions of a broker: all, by user and by address.
+// quota counts the sessions of a broker by user and by address.
 type quota struct {
 	mu               sync.Mutex
-	all              int
 	users, addresses map[string]int
 }
 
@@ -15,16 +14,12 @@ func (q *quota) init() { q.users, q.addresses = make(map[string]int), make(map[s
 func (q *quota) enter(hs *Handshake, l *Limits) error {
 	q.mu.Lock()
 	defer q.mu.Unlock()
-	if q.all >= l.Sessions {
-		return LimitExceeded("sessions", l.Sessions)
-	}
 	if n := l.SessionsPerUser; n >= 0 && hs.User != "" && q.users[hs.User] >= n {
 		return LimitExceeded("sessions_per_user", n)
 	}
 	if n := l.SessionsPerAddress; n >= 0 && hs.Address != "" && q.addresses[hs.Address] >= n {
 		return LimitExceeded("sessions_per_address", n)
 	}
-	q.all++
 	count(q.users, hs.User, 1)
 	count(q.addresses, hs.Address, 1)
 	return nil
@@ -33,7 +28,6 @@ func (q *quota) enter(hs *Handshake, l *Limits) error {
 func (q *quota) leave(hs *Handshake) {
 	q.mu.Lock()
 	defer q.mu.Unlock()
-	q.all--
 	count(q.users, hs.User, -1)
 	count(q.addresses, hs.Address, -1)
 }
