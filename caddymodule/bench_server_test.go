@@ -2,6 +2,7 @@ package caddymodule
 
 import (
 	"bufio"
+	"crypto/tls"
 	"fmt"
 	"net"
 	"net/http"
@@ -72,7 +73,14 @@ func serveIdle(config []string) error {
 	if err := caddy.Load([]byte(adapted), true); err != nil {
 		return err
 	}
-	time.Sleep(time.Second) // the certificate
+	for range 1000 { // until there is a certificate
+		conn, err := tls.Dial("tcp", "127.0.0.1:"+config[1], &tls.Config{ServerName: "localhost", InsecureSkipVerify: true})
+		if err == nil {
+			_ = conn.Close()
+			break
+		}
+		time.Sleep(10 * time.Millisecond)
+	}
 	fmt.Println("ready")
 	for in := bufio.NewScanner(os.Stdin); in.Scan(); {
 		for range 3 { // what sync.Pools hold lives for two cycles
