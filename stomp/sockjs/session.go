@@ -30,6 +30,7 @@ type session struct {
 	response *response // that is open
 	ended    bool      // the receiver was told
 	expires  *time.Timer
+	until    time.Time     // not before
 	room     chan struct{} // closed when the queue was taken
 
 	receiving sync.Mutex // one request at a time gives to the receiver
@@ -40,6 +41,7 @@ func newSession(all *Sessions, key, owner string, c *Config) *session {
 	s := &session{all: all, key: key, owner: owner, delay: c.DisconnectDelay, bound: c.Buffer}
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	s.until = time.Now().Add(s.delay)
 	s.expires = time.AfterFunc(s.delay, s.expire)
 	return s
 }
@@ -47,36 +49,39 @@ func newSession(all *Sessions, key, owner string, c *Config) *session {
 // TextOnly implements [stomp.TextOnly]: messages are JSON strings.
 func (*session) TextOnly() {}
 
-// Write implements [stomp.Transport]. While more than the bound waits for a
-// response it blocks, so that the rest waits where it is counted.
+// Write implements [stomp.Transport]: the batch makes one frame. While more
+// than the bound waits for a response it blocks, so that the rest waits where
+// it is counted.
 func (s *session) Write(batch []*stomp.Message) error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
 	for _, m := range batch {
 		f := m.Form(encodeArray).Data
-		if err := s.push(string(f[len("a[") : len(f)-len("]")])); err != nil {
+		if err := s.pushLocked(string(f[len("a[") : len(f)-len("]")])); err != nil {
 			return err
 		}
 	}
+	s.response.wake()
 	return nil
 }
 
-func (s *session) push(message string) error {
-	s.mu.Lock()
+// pushLocked waits for room, without s.mu meanwhile.
+func (s *session) pushLocked(message string) error {
 	for s.bytes > 0 && s.bytes+len(message) > s.bound && !s.ended {
 		if s.room == nil {
 			s.room = make(chan struct{})
 		}
 		room := s.room
+		s.response.wake()
 		s.mu.Unlock()
 		<-room
 		s.mu.Lock()
 	}
-	defer s.mu.Unlock()
 	if s.ended || s.final != nil {
 		return net.ErrClosed
 	}
 	s.queue = append(s.queue, message)
 	s.bytes += len(message)
-	s.response.wake()
 	return nil
 }
 
@@ -94,12 +99,8 @@ func (s *session) Ping() error {
 // as a client without a response may take to come back.
 func (s *session) Close(code int, text string) {
 	s.mu.Lock()
-	if s.final == nil {
-		s.final = closeFrame(code, text)
-	}
-	s.response.wake()
-	s.mu.Unlock()
-	s.end(stomp.Ending{Code: 1000})
+	defer s.mu.Unlock()
+	s.finishLocked(closeFrame(code, text), stomp.Ending{Code: 1000})
 }
 
 // Abort implements [stomp.Transport].
@@ -111,31 +112,34 @@ func closeFrame(code int, text string) []byte {
 }
 
 // lose ends a session whose client is gone or broke the rules of a transport.
-// Something may not have arrived, so what comes after it is not sent either.
 func (s *session) lose(err error) {
 	s.mu.Lock()
-	if s.final == nil {
-		s.final = closeFrame(1002, "Connection interrupted")
-	}
-	s.queue, s.bytes = nil, 0
-	s.response.wake()
-	s.mu.Unlock()
-	s.end(stomp.Ending{Code: 1006, Err: err})
+	defer s.mu.Unlock()
+	s.loseLocked(err)
 }
 
-// end tells the receiver, once. What waits in Write returns.
-func (s *session) end(e stomp.Ending) {
-	s.mu.Lock()
+// loseLocked: something may not have arrived, so what comes after it is not
+// sent either.
+func (s *session) loseLocked(err error) {
+	s.queue, s.bytes = nil, 0
+	s.finishLocked(closeFrame(1002, "Connection interrupted"), stomp.Ending{Code: 1006, Err: err})
+}
+
+// finishLocked sets the last frame, if there is none yet, and tells the
+// receiver of the end, once. What waits in Write returns.
+func (s *session) finishLocked(final []byte, e stomp.Ending) {
+	if s.final == nil {
+		s.final = final
+	}
+	s.response.wake()
 	if s.ended {
-		s.mu.Unlock()
 		return
 	}
 	s.ended = true
 	if s.response == nil {
-		s.expires.Reset(s.delay)
+		s.expireIn(s.delay)
 	}
 	s.takenLocked()
-	s.mu.Unlock()
 	go func() { // the receiver may be our caller
 		s.receiving.Lock()
 		defer s.receiving.Unlock()
@@ -177,21 +181,27 @@ func (s *session) takenLocked() {
 
 var errNoResponse = errors.New("the client did not come back for what was to be sent")
 
+// expireIn calls expire in d, unless a response is attached before. With s.mu
+// held.
+func (s *session) expireIn(d time.Duration) {
+	s.until = time.Now().Add(d)
+	s.expires.Reset(d)
+}
+
 // expire is called when there was no response for the disconnect delay: an
-// open session is lost, an ended one is forgotten.
+// open session is lost, an ended one is forgotten. A response that came and
+// went while it waited for the lock has set a later time.
 func (s *session) expire() {
 	s.mu.Lock()
-	if s.response != nil {
-		s.mu.Unlock()
-		return
+	early := s.response != nil || time.Now().Before(s.until)
+	forget := s.ended && !early
+	if !s.ended && !early {
+		s.loseLocked(errNoResponse)
 	}
-	forget := s.ended
 	s.mu.Unlock()
 	if forget {
 		s.all.remove(s)
-		return
 	}
-	s.lose(errNoResponse)
 }
 
 // attach makes r the response that carries what is sent, and says what it
@@ -216,7 +226,7 @@ func (s *session) detach(r *response) {
 	}
 	s.response = nil
 	s.ping = false
-	s.expires.Reset(s.delay)
+	s.expireIn(s.delay)
 }
 
 // next is the next frame for r, nil if there is none. r is detached if it is
