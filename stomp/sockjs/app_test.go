@@ -124,7 +124,7 @@ func (c *conn) expect(message string) {
 		if got != message {
 			c.t.Errorf("received %q, want %q", got, message)
 		}
-	case <-time.After(10 * time.Second):
+	case <-time.After(30 * time.Second):
 		c.t.Fatalf("%q was not received", message)
 	}
 }
@@ -138,7 +138,7 @@ func (c *conn) expectEnd(code int) stomp.Ending {
 			c.t.Errorf("ended with %+v, want code %d", e, code)
 		}
 		return e
-	case <-time.After(10 * time.Second):
+	case <-time.After(30 * time.Second):
 		c.t.Fatal("not told of the end")
 	}
 	return stomp.Ending{}

@@ -106,7 +106,7 @@ func TestThousandPollingSessions(t *testing.T) {
 	if testing.Short() {
 		sessions = 100
 	}
-	a := serveApp(t, 1, sockjs.Config{DisconnectDelay: 3 * time.Second})
+	a := serveApp(t, 1, sockjs.Config{DisconnectDelay: 10 * time.Second}) // a client has its share of the machine
 	transport := a.client.Transport.(*http.Transport)
 	transport.MaxIdleConnsPerHost = sessions * 2
 	a.client.Timeout = time.Minute
