@@ -29,80 +29,80 @@ const (
 )
 
 // enqueue hands c to the announcing goroutine, which lives while there is
-// something to announce. With r.mu held.
-func (r *Registry) enqueue(c Change) {
-	if len(r.pending) >= maxPending || r.pendingBytes >= maxPendingBytes {
-		r.pending, r.pendingBytes, r.overflow = nil, 0, true
+// something to announce. With Registry.mu held.
+func (s *scope) enqueue(c Change) {
+	if len(s.pending) >= maxPending || s.pendingBytes >= maxPendingBytes {
+		s.pending, s.pendingBytes, s.overflow = nil, 0, true
 	}
-	r.pending = append(r.pending, c)
-	r.pendingBytes += len(c.ClientData)
-	if !r.running {
-		r.running = true
-		go r.announce()
+	s.pending = append(s.pending, c)
+	s.pendingBytes += len(c.ClientData)
+	if !s.running {
+		s.running = true
+		go s.announce()
 	}
 }
 
-func (r *Registry) announce() {
+func (s *scope) announce() {
 	for {
-		r.publishing.Lock()
-		r.mu.Lock()
-		changes, overflow := r.takePending()
-		r.mu.Unlock()
-		r.publish(changes, overflow)
-		r.publishing.Unlock()
+		s.publishing.Lock()
+		s.registry.mu.Lock()
+		changes, overflow := s.takePending()
+		s.registry.mu.Unlock()
+		s.publish(changes, overflow)
+		s.publishing.Unlock()
 
-		if hold := min(maxHold, time.Duration(r.feed.Readers())*perReader); hold >= time.Millisecond {
+		if hold := min(maxHold, time.Duration(s.feed.Readers())*perReader); hold >= time.Millisecond {
 			time.Sleep(hold)
 		}
-		r.mu.Lock()
-		if len(r.pending) == 0 {
-			r.running = false
-			r.mu.Unlock()
+		s.registry.mu.Lock()
+		if len(s.pending) == 0 {
+			s.running = false
+			s.registry.mu.Unlock()
 			return
 		}
-		r.mu.Unlock()
+		s.registry.mu.Unlock()
 	}
 }
 
 // takePending takes what is to be announced; overflow says that there was
-// more. With r.mu held.
-func (r *Registry) takePending() (changes []Change, overflow bool) {
-	changes, overflow = r.pending, r.overflow
-	r.pending, r.pendingBytes, r.overflow = nil, 0, false
+// more. With Registry.mu held.
+func (s *scope) takePending() (changes []Change, overflow bool) {
+	changes, overflow = s.pending, s.overflow
+	s.pending, s.pendingBytes, s.overflow = nil, 0, false
 	return changes, overflow
 }
 
-// publish appends changes to the feed. With r.publishing held.
-func (r *Registry) publish(changes []Change, overflow bool) {
+// publish appends changes to the feed. With s.publishing held.
+func (s *scope) publish(changes []Change, overflow bool) {
 	if len(changes) == 0 {
 		return
 	}
 	last := changes[len(changes)-1].Seq
 	if overflow {
 		// nobody can be told less than all of the roster, and none from before
-		r.snapshot = nil
-		r.feed.Append(last, r.resetBody(last))
+		s.snapshot = nil
+		s.feed.Append(last, s.resetBody(last))
 		return
 	}
-	r.announced.Add(uint64(len(changes)))
+	s.registry.announced.Add(uint64(len(changes)))
 	b := body{open: "[", end: "]"}
 	for i := range changes {
 		c := &changes[i]
-		w := newWireChange(r.stream, c)
-		if len(changes) >= compactFrom && c.Type == Left {
-			w = compactWireChange(r.stream, c)
+		w := newWireChange(s.registry.stream, c)
+		if len(changes) >= compactFrom && (c.Type == Left || c.Type == Unreachable) {
+			w = compactWireChange(s.registry.stream, c)
 		}
 		if full := b.add(w); full != nil {
-			r.feed.Append(c.Seq-1, full)
+			s.feed.Append(c.Seq-1, full)
 		}
 	}
-	r.feed.Append(last, b.take())
+	s.feed.Append(last, b.take())
 }
 
 // resetBody tells a peer that it missed changes up to seq.
-func (r *Registry) resetBody(seq uint64) []byte {
+func (s *scope) resetBody(seq uint64) []byte {
 	b := body{open: "[", end: "]"}
-	b.add(wireChange{Stream: r.stream, Seq: seq, Type: reset})
+	b.add(wireChange{Stream: s.registry.stream, Seq: seq, Type: reset})
 	return b.take()
 }
 

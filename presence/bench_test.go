@@ -43,8 +43,9 @@ func (s *server) audience(b *testing.B, n int) []*client {
 // quiet waits until nothing is left to announce.
 func (s *server) quiet() {
 	for {
+		all := s.all()
 		s.registry.mu.Lock()
-		running := s.registry.running
+		running := all.running
 		s.registry.mu.Unlock()
 		if !running {
 			return
@@ -119,9 +120,10 @@ func BenchmarkLeave(b *testing.B) {
 func BenchmarkAnnounceOne(b *testing.B) {
 	s := benchServer(b)
 	c := Change{Type: Updated, At: morning, View: &View{SessionID: "mina-0001", ClientData: []byte(`{"name":"Mina"}`), ConnectedAt: morning}}
+	all := s.all()
 	one := func() {
 		c.Seq++
-		s.registry.publish([]Change{c}, false)
+		all.publish([]Change{c}, false)
 	}
 	for range 25_000 {
 		one()
@@ -158,7 +160,7 @@ func BenchmarkRosterAgain(b *testing.B) {
 	s.audience(b, 10_000)
 	b.ReportAllocs()
 	for b.Loop() {
-		s.registry.subscribe()
+		s.all().subscribe()
 	}
 }
 
@@ -181,7 +183,7 @@ func BenchmarkBytesPerSession(b *testing.B) {
 			for s.written() < sessions { // CONNECTED
 				time.Sleep(time.Millisecond)
 			}
-			s.registry.feed = stomp.NewFeed(stomp.FeedConfig{}) // its past is bounded, whoever is there
+			s.all().feed = stomp.NewFeed(stomp.FeedConfig{}) // its past is bounded, whoever is there
 			return s
 		})
 	}

@@ -54,7 +54,7 @@ func TestTrailingSlash(t *testing.T) {
 	for _, slash := range []struct{ configured, used string }{{"", ""}, {"", "/"}, {"/", ""}, {"/", "/"}} {
 		t.Run(fmt.Sprintf("configured %q used %q", slash.configured, slash.used), func(t *testing.T) {
 			inBubble(t, func(t *testing.T, s *server) {
-				s.broker.SetMounts(s.registry.Mounts(registerAt+slash.configured, announceAt+slash.configured))
+				s.configure(t, Settings{Register: registerAt + slash.configured, Announce: announceAt + slash.configured})
 				peer := s.connect(t, "peer-0001")
 				peer.subscribe(announceAt+slash.used, "a")
 				peer.subscribe(registerAt+slash.used, "r")

@@ -170,8 +170,8 @@ func TestUserSessions(t *testing.T) {
 				t.Fatalf("the peer was told %d, the listener %d", *n.UserSessions, told[n.Seq])
 			}
 		}
-		if len(s.registry.users) != 0 {
-			t.Errorf("%v are still counted", s.registry.users)
+		if len(s.all().users) != 0 {
+			t.Errorf("%v are still counted", s.all().users)
 		}
 	})
 }

@@ -175,9 +175,9 @@ func (s *server) perform(t *testing.T, number int, sc script) (subscriptions []*
 
 // forgetRoster makes the next newcomer get a roster of his own.
 func (s *server) forgetRoster() {
-	s.registry.publishing.Lock()
-	defer s.registry.publishing.Unlock()
-	s.registry.snapshot = nil
+	s.all().publishing.Lock()
+	defer s.all().publishing.Unlock()
+	s.all().snapshot = nil
 }
 
 // orderly: seq goes up by one, and each session is connected, perhaps joined

@@ -6,25 +6,74 @@ import (
 	"errors"
 	"mime"
 	"strings"
+	"time"
 	"unicode/utf8"
 
 	"github.com/caddy-stomp/caddy-stomp/stomp"
 	"github.com/caddy-stomp/caddy-stomp/stomp/frame"
 )
 
-// Mounts are the destinations that the registry answers: SEND to register
-// tells client data, SUBSCRIBE to it gives the roster and then the changes;
-// announce carries the changes, and nobody may SEND to it.
-func (r *Registry) Mounts(register, announce string) map[string]stomp.Mount {
-	return map[string]stomp.Mount{
-		announce: announceMount{r, announce},
-		register: registerMount{r},
+// Mount implements [stomp.Mounts]. SEND to the register destination tells
+// client data, SUBSCRIBE to it gives the roster and then the changes; the
+// announce destination carries the changes, and nobody may SEND to it. What
+// follows the register destination is a room, whose roster it gives; changes
+// of a room come at the room's destination + "/presence".
+func (r *Registry) Mount(destination string) stomp.Mount {
+	c := r.settings.Load()
+	switch {
+	case destination == c.Register:
+		return registerMount{r}
+	case c.announce.matches(destination):
+		return announceMount{r, destination, ""}
+	case len(c.Rooms) == 0:
+	case strings.HasPrefix(destination, c.Register+"/"):
+		if room := destination[len(c.Register):]; c.isRoom(room) {
+			return rosterMount{announceMount{r, destination, room}}
+		}
+	case strings.HasSuffix(destination, roomSuffix):
+		if room := strings.TrimSuffix(destination, roomSuffix); c.isRoom(room) {
+			return announceMount{r, destination, room}
+		}
 	}
+	return nil
+}
+
+// Broadcasts implements [stomp.Mounts]: a pattern that reaches the session's
+// own announce destination reads it. Rooms are read one at a time.
+func (r *Registry) Broadcasts(s *stomp.Session, pattern string) []stomp.Broadcast {
+	scope, destination := r.scopeOf(s)
+	if scope == nil || !stomp.Matches(pattern, destination) {
+		return nil
+	}
+	return []stomp.Broadcast{{Destination: destination, Feed: scope.feed}}
+}
+
+// scopeOf is a session's scope and its announce destination; nil if the session
+// has ended.
+func (r *Registry) scopeOf(s *stomp.Session) (*scope, string) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	e := r.entries[s.ID()]
+	if e == nil {
+		return nil, ""
+	}
+	e.scope.asked = time.Now()
+	return e.scope, r.settings.Load().announce.destination(e.scope.values)
+}
+
+// roomScope is the scope of a room that somebody is about to read.
+func (r *Registry) roomScope(room string) *scope {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	sc := r.scope(strings.Clone(room), nil)
+	sc.asked = time.Now()
+	return sc
 }
 
 type announceMount struct {
 	*Registry
 	destination string
+	room        string // "" if it is not of one
 }
 
 // Send implements [stomp.Mount]: law 9, nobody can announce but the server.
@@ -35,17 +84,39 @@ func (m announceMount) Send(*stomp.Session, *frame.Frame) error {
 // Check implements [stomp.Checker].
 func (m announceMount) Check(s *stomp.Session, f *frame.Frame) error { return m.Send(s, f) }
 
-// Feed implements [stomp.Broadcast]: a wildcard that matches reads announcements.
-func (m announceMount) Feed() *stomp.Feed { return m.feed }
+// Subscribe implements [stomp.Mount].
+func (m announceMount) Subscribe(s *stomp.Session) (*stomp.Feed, *stomp.Snapshot, error) {
+	if m.room != "" {
+		return m.roomScope(m.room).feed, nil, nil
+	}
+	scope, destination := m.scopeOf(s)
+	switch {
+	case scope == nil:
+		return nil, nil, stomp.ErrEnded
+	case destination != m.destination:
+		return nil, nil, stomp.Refuse("SUBSCRIBE: %s is announced to others; yours is %s", m.destination, destination)
+	}
+	return scope.feed, nil, nil
+}
 
-func (m announceMount) Subscribe(*stomp.Session) (*stomp.Feed, *stomp.Snapshot, error) {
-	return m.feed, nil, nil
+// rosterMount is the roster of a room.
+type rosterMount struct{ announceMount }
+
+// Subscribe implements [stomp.Mount].
+func (m rosterMount) Subscribe(*stomp.Session) (*stomp.Feed, *stomp.Snapshot, error) {
+	feed, snapshot := m.roomScope(m.room).subscribe()
+	return feed, snapshot, nil
 }
 
 type registerMount struct{ *Registry }
 
-func (m registerMount) Subscribe(*stomp.Session) (*stomp.Feed, *stomp.Snapshot, error) {
-	feed, snapshot := m.subscribe()
+// Subscribe implements [stomp.Mount].
+func (m registerMount) Subscribe(s *stomp.Session) (*stomp.Feed, *stomp.Snapshot, error) {
+	scope, _ := m.scopeOf(s)
+	if scope == nil {
+		return nil, nil, stomp.ErrEnded
+	}
+	feed, snapshot := scope.subscribe()
 	return feed, snapshot, nil
 }
 

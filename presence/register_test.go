@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/caddy-stomp/caddy-stomp/stomp"
 	"github.com/caddy-stomp/caddy-stomp/stomp/frame"
@@ -58,6 +59,7 @@ func TestRegisterAgainReplaces(t *testing.T) {
 		c := s.connect(t, "mina-0001")
 		c.register(`{"clientData":{"name":"Mina","color":"red"}}`)
 		c.register(`{"clientData":{"name":"Mino"}}`)
+		time.Sleep(updateInterval)
 		c.register(`{"clientData":null}`)
 		var got []string
 		for _, change := range s.told.of("mina-0001") {

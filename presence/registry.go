@@ -5,87 +5,117 @@ import (
 	"encoding/base64"
 	"encoding/json"
 	"errors"
-	"hash/maphash"
 	"io"
+	"log/slog"
 	"strings"
 	"sync"
 	"sync/atomic"
 	"time"
 
 	"github.com/caddy-stomp/caddy-stomp/stomp"
-	"github.com/caddy-stomp/caddy-stomp/stomp/frame"
 )
 
 // Registry maps session ids to what is known about the sessions of a broker.
-// It implements [stomp.Observer]. All methods may be called from any
-// goroutine.
+// It implements [stomp.Observer], [stomp.Resumer], [stomp.SubscriptionObserver]
+// and [stomp.Mounts]. All methods may be called from any goroutine.
 type Registry struct {
 	stream string
-	feed   *stomp.Feed
-	seed   maphash.Seed
-	shards [shards]shard
+	key    []byte // of resume tokens
+	logger *slog.Logger
 
-	mu           sync.Mutex // guards what follows, and the entries
-	listener     Listener   // nil for none
-	seq          uint64
-	roster       entry // ring of those that are announced, oldest first
-	known        int   // length of roster
-	users        map[string]int
-	pending      []Change // to be announced
-	pendingBytes int      // of their client data
-	overflow     bool     // pending was too long and dropped
-	running      bool     // somebody announces what is pending
-	silent       bool     // nothing is announced to peers any more
+	updateEvery time.Duration // updateInterval, but in tests
 
-	publishing sync.Mutex // held while pending becomes an entry of the feed
-	snapshot   *roster    // guarded by publishing
-
+	settings  atomic.Pointer[compiled]
 	announced atomic.Uint64
-}
 
-const shards = 64
-
-type shard struct {
-	mu      sync.RWMutex
-	entries map[string]*entry
+	mu       sync.Mutex // guards what follows, the entries and the scopes
+	listener Listener   // nil for none
+	broker   *stomp.Broker
+	entries  map[string]*entry
+	scopes   map[scopeKey]*scope
+	sweepAt  int
+	seq      uint64 // of the last change
+	told     uint64 // of the last change that was told
+	known    int    // sessions that are announced
+	silent   bool   // nothing is announced to peers any more
+	keeping  bool   // the process ends, and those who are connected are kept
+	closed   bool
+	journal  journal
 }
 
 // entry is what the registry holds for a session.
 type entry struct {
-	view       *View
-	prev, next *entry // in the roster
+	view      *View
+	session   *stomp.Session // its connection; nil while it is unreachable
+	scope     *scope
+	member    *member // of scope's roster; nil: not announced
+	rooms     map[string]*stay
+	will      *Will
+	lost      *Loss // while it is unreachable
+	resuming  bool  // a CONNECT that will be its next connection is under way
+	expires   *time.Timer
+	updatedAt int64       // unix nanoseconds; when Updated was last announced
+	updates   *time.Timer // an Updated that waits
 }
 
 // Config configures a [Registry].
 type Config struct {
-	// Rand is where the name of the stream comes from. Default: crypto/rand.
+	Settings
+	// Listener is told what happens. Default: nobody.
+	Listener Listener
+	// Logger. Default: slog.Default().
+	Logger *slog.Logger
+	// Rand is where the name of the stream and the key of resume tokens come
+	// from. Default: crypto/rand.
 	Rand io.Reader
 }
 
-// NewRegistry returns an empty registry, with a stream of its own.
+// NewRegistry returns an empty registry in memory, with a stream of its own.
 func NewRegistry(c Config) (*Registry, error) {
 	if c.Rand == nil {
 		c.Rand = rand.Reader
 	}
-	var raw [6]byte
+	if c.Logger == nil {
+		c.Logger = slog.Default()
+	}
+	r := &Registry{
+		updateEvery: updateInterval, logger: c.Logger, listener: c.Listener, sweepAt: sweepFrom,
+		entries: make(map[string]*entry), scopes: make(map[scopeKey]*scope),
+	}
+	if err := r.Configure(c.Settings); err != nil {
+		return nil, err
+	}
+	var raw [streamBytes + keyBytes]byte
 	if _, err := io.ReadFull(c.Rand, raw[:]); err != nil {
 		return nil, err
 	}
-	r := &Registry{
-		stream: base64.RawURLEncoding.EncodeToString(raw[:]),
-		seed:   maphash.MakeSeed(),
-		users:  make(map[string]int),
-	}
-	r.roster.prev, r.roster.next = &r.roster, &r.roster
-	for i := range r.shards {
-		r.shards[i].entries = make(map[string]*entry)
-	}
-	r.feed = stomp.NewFeed(stomp.FeedConfig{
-		Header: frame.Header{{Name: frame.HdrContentType, Value: "application/json"}},
-		Reset:  r.resetBody,
-		Keep:   feedKeeps,
-	})
+	r.stream = base64.RawURLEncoding.EncodeToString(raw[:streamBytes])
+	r.key = raw[streamBytes:]
 	return r, nil
+}
+
+const (
+	streamBytes = 6
+	keyBytes    = 32
+)
+
+// Bind tells the registry which broker it observes. It must be called before
+// the broker has sessions.
+func (r *Registry) Bind(b *stomp.Broker) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.broker = b
+}
+
+// Configure puts settings in force. Sessions that are connected stay in the
+// scope that their announce destination put them in.
+func (r *Registry) Configure(s Settings) error {
+	c, err := s.compile()
+	if err != nil {
+		return err
+	}
+	r.settings.Store(c)
+	return nil
 }
 
 // Stream names the sequence of changes: seq of different streams have nothing
@@ -100,6 +130,13 @@ func (r *Registry) SetListener(l Listener) {
 	r.listener = l
 }
 
+// SetLogger puts another logger in force.
+func (r *Registry) SetLogger(l *slog.Logger) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.logger = l
+}
+
 // Silence stops announcements to peers, for a broker that is about to end all
 // sessions. The listener is told on.
 func (r *Registry) Silence() {
@@ -111,7 +148,7 @@ func (r *Registry) Silence() {
 // Announced is how many changes were announced to peers.
 func (r *Registry) Announced() uint64 { return r.announced.Load() }
 
-// Known is how many sessions are in the roster.
+// Known is how many sessions are announced.
 func (r *Registry) Known() int {
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -120,46 +157,10 @@ func (r *Registry) Known() int {
 
 // Get returns what is known about a session, nil if there is none with that id.
 func (r *Registry) Get(sessionID string) *View {
-	sh := r.shard(sessionID)
-	sh.mu.RLock()
-	defer sh.mu.RUnlock()
-	if e := sh.entries[sessionID]; e != nil {
-		r.mu.Lock()
-		defer r.mu.Unlock()
-		return e.view
-	}
-	return nil
-}
-
-func (r *Registry) shard(id string) *shard {
-	return &r.shards[maphash.String(r.seed, id)%shards]
-}
-
-// Connected implements [stomp.Observer]: the session is registered, with the
-// client data of the CONNECT frame, if there is any.
-func (r *Registry) Connected(s *stomp.Session, connect *frame.Frame) error {
-	data, err := clientDataOf(connect, s.Endpoint().Policy().Limits.ClientData())
-	if err != nil {
-		return err
-	}
-	hs := s.Handshake()
-	e := &entry{view: &View{
-		SessionID: s.ID(), User: hs.User, ClientData: data, Attributes: hs.Attributes, ConnectedAt: s.ConnectedAt(),
-		Broker: s.Endpoint().Broker().Name(), Endpoint: s.Endpoint().Name(), Transport: hs.Transport, RemoteAddr: hs.RemoteAddr,
-	}}
-	sh := r.shard(s.ID())
-	sh.mu.Lock()
-	defer sh.mu.Unlock()
-	sh.entries[s.ID()] = e
-
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	if hs.User != "" {
-		r.users[hs.User]++
-	}
-	r.tell(Change{View: e.view, Type: Connected, At: e.view.ConnectedAt, UserSessions: r.users[hs.User]})
-	if data != nil || hs.User != "" {
-		r.join(e)
+	if e := r.entries[sessionID]; e != nil {
+		return e.view
 	}
 	return nil
 }
@@ -167,78 +168,122 @@ func (r *Registry) Connected(s *stomp.Session, connect *frame.Frame) error {
 // ErrUnknownSession is returned for a session id that the registry has not.
 var ErrUnknownSession = errors.New("no such session")
 
-// Register sets the client data of a session: compact JSON, which must not
-// change afterwards. The first time makes the session known.
+// updateInterval is the shortest time between two announcements of a session's
+// client data; the last one wins.
+const updateInterval = time.Second
+
+// Register sets the client data of a connected session: compact JSON, which
+// must not change afterwards. The first time makes the session known. It
+// returns when that is in the store, if there is one.
 func (r *Registry) Register(sessionID string, data json.RawMessage) error {
-	sh := r.shard(sessionID)
-	sh.mu.RLock()
-	defer sh.mu.RUnlock()
-	e := sh.entries[sessionID]
-	if e == nil {
+	r.mu.Lock()
+	e := r.entries[sessionID]
+	if e == nil || e.session == nil {
+		r.mu.Unlock()
 		return ErrUnknownSession
 	}
-	r.mu.Lock()
-	defer r.mu.Unlock()
 	view := *e.view
 	view.ClientData = data
 	e.view = &view
-	if e.next == nil {
+	if e.member == nil {
 		r.join(e)
 	} else {
-		r.change(Change{View: e.view, Type: Updated, At: time.Now()})
+		r.update(e)
+	}
+	committed := r.touch(e)
+	r.mu.Unlock()
+	if committed != nil {
+		<-committed
 	}
 	return nil
 }
 
-// Ended implements [stomp.Observer].
-func (r *Registry) Ended(s *stomp.Session, end stomp.End) {
-	sh := r.shard(s.ID())
-	sh.mu.Lock()
-	defer sh.mu.Unlock()
-	e := sh.entries[s.ID()]
-	delete(sh.entries, s.ID())
-
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	if u := e.view.User; u != "" {
-		if r.users[u]--; r.users[u] == 0 {
-			delete(r.users, u)
-		}
-	}
-	c := Change{View: e.view, Type: Left, At: end.At, Reason: end.Reason, Code: end.Code, Silence: end.Silence}
-	if e.next == nil {
-		c.UserSessions = r.users[c.User]
-		r.tell(c)
+// update announces that the client data has changed, now or when the last time
+// is long enough ago. With r.mu held.
+func (r *Registry) update(e *entry) {
+	now := time.Now()
+	wait := r.updateEvery - time.Duration(now.UnixNano()-e.updatedAt)
+	if e.updatedAt == 0 || wait <= 0 || wait > r.updateEvery { // the clock was set back
+		e.updatedAt = now.UnixNano()
+		r.changeAll(e, Change{Type: Updated, At: now})
 		return
 	}
-	e.prev.next, e.next.prev = e.next, e.prev
-	r.known--
-	r.change(c)
-}
-
-// join makes e known. With r.mu held.
-func (r *Registry) join(e *entry) {
-	e.prev, e.next = r.roster.prev, &r.roster
-	e.prev.next, e.next.prev = e, e
-	r.known++
-	r.change(Change{View: e.view, Type: Joined, At: time.Now()})
-}
-
-// change numbers c, and gives it to the listener and the announcer. With r.mu
-// held.
-func (r *Registry) change(c Change) {
-	r.seq++
-	c.Seq = r.seq
-	c.UserSessions = r.users[c.User]
-	r.tell(c)
-	if !r.silent {
-		r.enqueue(c)
+	if e.updates == nil {
+		e.updates = time.AfterFunc(wait, func() {
+			r.mu.Lock()
+			defer r.mu.Unlock()
+			if e.updates != nil {
+				e.updates = nil
+				e.updatedAt = time.Now().UnixNano()
+				r.changeAll(e, Change{Type: Updated, At: time.Now()})
+			}
+		})
 	}
 }
 
+// forgetUpdate is called when another change tells the client data. With r.mu
+// held.
+func (e *entry) forgetUpdate() {
+	if e.updates != nil {
+		e.updates.Stop()
+		e.updates = nil
+	}
+}
+
+// join makes e known, here and in its rooms. With r.mu held.
+func (r *Registry) join(e *entry) {
+	r.known++
+	e.member = new(member)
+	e.scope.enter(e.view.User)
+	now := time.Now()
+	r.change(e, Change{Type: Joined, At: now, scope: e.scope, member: e.member})
+	for _, st := range e.rooms {
+		r.joinRoom(e, st, now)
+	}
+}
+
+// changeAll announces a change of a session that is known to all who know it.
+// With r.mu held.
+func (r *Registry) changeAll(e *entry, c Change) {
+	c.scope, c.member = e.scope, e.member
+	r.change(e, c)
+	for _, st := range e.rooms {
+		if st.member != nil {
+			c.scope, c.member, c.will = st.scope, st.member, nil
+			r.change(e, c)
+		}
+	}
+}
+
+// change numbers a change of e, and has it told. With r.mu held.
+func (r *Registry) change(e *entry, c Change) {
+	c.View, c.Room = e.view, c.scope.room
+	c.UserSessions = c.scope.users[c.User]
+	if c.member != nil {
+		r.seq++
+		c.Seq = r.seq
+	}
+	r.record(c)
+}
+
+// tell gives a change to the listener and the announcer. With r.mu held.
 func (r *Registry) tell(c Change) {
+	if c.will != nil {
+		go c.will.carryOut(r.broker)
+	}
 	if r.listener != nil {
 		r.listener.Changed(c)
+	}
+	if c.Seq == 0 {
+		return
+	}
+	r.told = c.Seq
+	shown := c.Type != Unreachable || r.settings.Load().AnnounceUnreachable
+	if shown {
+		c.scope.told(&c, c.View)
+	}
+	if shown && !r.silent {
+		c.scope.enqueue(c)
 	}
 }
 

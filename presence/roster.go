@@ -36,26 +36,27 @@ func (r *roster) usable(feed *stomp.Feed) bool {
 }
 
 // subscribe returns a roster, and the feed that goes on right after it.
-func (r *Registry) subscribe() (*stomp.Feed, *stomp.Snapshot) {
-	r.publishing.Lock()
-	defer r.publishing.Unlock()
-	if r.snapshot.usable(r.feed) {
-		return r.feed, r.snapshot.Snapshot
+func (s *scope) subscribe() (*stomp.Feed, *stomp.Snapshot) {
+	s.publishing.Lock()
+	defer s.publishing.Unlock()
+	if s.snapshot.usable(s.feed) {
+		return s.feed, s.snapshot.Snapshot
 	}
 	// in one moment: what the roster holds, and which changes come before it
+	r := s.registry
 	r.mu.Lock()
-	changes, overflow := r.takePending()
-	seq := r.seq
-	views := make([]*View, 0, r.known)
-	for e := r.roster.next; e != &r.roster; e = e.next {
-		views = append(views, e.view)
+	changes, overflow := s.takePending()
+	seq := r.told
+	views := make([]*View, 0, s.known)
+	for m := s.roster.next; m != &s.roster; m = m.next {
+		views = append(views, m.view)
 	}
 	r.mu.Unlock()
 
-	r.publish(changes, overflow)
-	s := r.feed.NewSnapshot(rosterPages(r.stream, seq, views))
-	r.snapshot = &roster{s, time.Now(), len(views)}
-	return r.feed, s
+	s.publish(changes, overflow)
+	snapshot := s.feed.NewSnapshot(rosterPages(r.stream, seq, views))
+	s.snapshot = &roster{snapshot, time.Now(), len(views)}
+	return s.feed, snapshot
 }
 
 // rosterPages encodes a roster; there is always a page, and only the last says

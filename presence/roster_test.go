@@ -125,7 +125,7 @@ func TestRosterIsUsedAgain(t *testing.T) {
 			}
 			c.subscribe(registerAt, "p")
 			synctest.Wait()
-			made.add(s.registry)
+			made.add(s.all())
 		}
 		settle()
 		if len(made.all) > 10 {
@@ -150,9 +150,9 @@ func TestRosterFromNothing(t *testing.T) {
 			c.forget()
 			c.subscribe(registerAt, "p")
 			synctest.Wait()
-			made.add(s.registry)
+			made.add(s.all())
 		}
-		if final := s.registry.snapshot.Size(); made.bytes > 10*final {
+		if final := s.all().snapshot.Size(); made.bytes > 10*final {
 			t.Errorf("%d bytes were encoded in %d rosters, the last of which has %d", made.bytes, len(made.all), final)
 		}
 	})
@@ -191,7 +191,7 @@ func TestRosterIsShared(t *testing.T) {
 			synctest.Wait()
 			c.stall()
 			c.subscribe(registerAt, "p")
-			made.add(s.registry)
+			made.add(s.all())
 		}
 		settle()
 		if kept := made.kept(); kept > 20 {
@@ -213,7 +213,7 @@ type snapshots struct {
 	bytes int
 }
 
-func (s *snapshots) add(r *Registry) {
+func (s *snapshots) add(r *scope) {
 	r.publishing.Lock()
 	defer r.publishing.Unlock()
 	p := weak.Make(r.snapshot.Snapshot)
@@ -246,15 +246,15 @@ func TestRosterLeavesTimeToRead(t *testing.T) {
 			s.connect(t, fmt.Sprintf("session-%04d", i), stomp.ClientDataHeader, `"`+strings.Repeat("x", 4000)+`"`)
 		}
 		settle()
-		s.registry.subscribe()
+		s.all().subscribe()
 		s.atOnce(func() {
 			for range 900 { // 3.7 MB
 				s.clients[0].register(`{"clientData":"` + strings.Repeat("y", 4000) + `"}`)
 			}
 		})
 		synctest.Wait()
-		_, snapshot := s.registry.subscribe()
-		if since, ok := s.registry.feed.Since(snapshot); !ok || since > kept/2 {
+		_, snapshot := s.all().subscribe()
+		if since, ok := s.all().feed.Since(snapshot); !ok || since > kept/2 {
 			t.Errorf("a roster with %d bytes of changes after it is used again, of which %d are kept", since, kept)
 		}
 	})

@@ -2,7 +2,9 @@ package presence
 
 import (
 	"bytes"
+	"crypto/rand"
 	"encoding/base64"
+	"io"
 	"log/slog"
 	"sync"
 	"testing"
@@ -47,16 +49,40 @@ func newServer(t testing.TB, observe func(*Registry) stomp.Observer) *server {
 	if err != nil {
 		t.Fatal(err)
 	}
-	r, err := NewRegistry(Config{Rand: bytes.NewReader(raw)})
+	r, err := NewRegistry(Config{
+		Settings: Settings{Register: registerAt, Announce: announceAt},
+		Rand:     io.MultiReader(bytes.NewReader(raw), rand.Reader), Logger: slog.New(slog.DiscardHandler),
+	})
 	if err != nil {
 		t.Fatal(err)
 	}
 	s := &server{registry: r, told: new(listener), decoded: make(map[*stomp.Message]*frame.Frame)}
 	r.SetListener(s.told)
 	s.broker = stomp.NewBroker(stomp.Config{Name: "test", Observer: observe(r), Logger: slog.New(slog.DiscardHandler)})
-	s.broker.SetMounts(r.Mounts(registerAt, announceAt))
+	s.broker.SetMounts(r)
+	r.Bind(s.broker)
 	s.endpoint = s.broker.Endpoint("test", testPolicy())
 	return s
+}
+
+// all is the scope of all sessions.
+func (s *server) all() *scope {
+	s.registry.mu.Lock()
+	defer s.registry.mu.Unlock()
+	return s.registry.scope("", nil)
+}
+
+func (s *server) configure(t testing.TB, settings Settings) {
+	t.Helper()
+	if settings.Register == "" {
+		settings.Register = registerAt
+	}
+	if settings.Announce == "" {
+		settings.Announce = announceAt
+	}
+	if err := s.registry.Configure(settings); err != nil {
+		t.Fatal(err)
+	}
 }
 
 func registryItself(r *Registry) stomp.Observer { return r }
@@ -101,8 +127,9 @@ func (s *server) roster() []*View {
 	s.registry.mu.Lock()
 	defer s.registry.mu.Unlock()
 	var views []*View
-	for e := s.registry.roster.next; e != &s.registry.roster; e = e.next {
-		views = append(views, e.view)
+	all := s.registry.scope("", nil)
+	for m := all.roster.next; m != &all.roster; m = m.next {
+		views = append(views, m.view)
 	}
 	return views
 }

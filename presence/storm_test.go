@@ -75,6 +75,7 @@ func TestMassLeave(t *testing.T) {
 // under way goes out together in the next.
 func TestPace(t *testing.T) {
 	inBubble(t, func(t *testing.T, s *server) {
+		s.registry.updateEvery = 0
 		clients := s.crowd(t, 1000, announceAt) // 10 ms
 		began := time.Now()
 		clients[0].register(`{"clientData":1}`)
@@ -100,6 +101,7 @@ func TestPace(t *testing.T) {
 // them, is told so once, and is right again as soon as he asks.
 func TestReaderThatDoesNotRead(t *testing.T) {
 	inBubble(t, func(t *testing.T, s *server) {
+		s.registry.updateEvery = 0
 		clients := s.crowd(t, 3, registerAt)
 		reader, idle, talker := clients[0], clients[1], clients[2]
 		idle.stall()
@@ -140,7 +142,7 @@ func (s *server) overflow(t *testing.T, id string) {
 				t.Fatal(err)
 			}
 		}
-		if got := len(s.registry.pending); got > maxPending {
+		if got := len(s.all().pending); got > maxPending {
 			t.Errorf("%d changes wait", got)
 		}
 	})
@@ -148,6 +150,7 @@ func (s *server) overflow(t *testing.T, id string) {
 
 func TestTooManyPending(t *testing.T) {
 	inBubble(t, func(t *testing.T, s *server) {
+		s.registry.updateEvery = 0
 		s.registry.SetListener(nil) // it would remember them all
 		clients := s.crowd(t, 100, announceAt)
 		reader := clients[1]
@@ -173,6 +176,7 @@ func TestTooManyPending(t *testing.T) {
 // otherwise he is told again to ask.
 func TestRosterAfterTooManyPending(t *testing.T) {
 	inBubble(t, func(t *testing.T, s *server) {
+		s.registry.updateEvery = 0
 		s.registry.SetListener(nil)
 		for i := range 5000 {
 			s.connect(t, fmt.Sprintf("session-%04d", i), stomp.ClientDataHeader, `1`)
@@ -195,6 +199,7 @@ func TestRosterAfterTooManyPending(t *testing.T) {
 // What is kept of the announcements is bounded, however many there are.
 func TestFeedIsBounded(t *testing.T) {
 	inBubble(t, func(t *testing.T, s *server) {
+		s.registry.updateEvery = 0
 		s.registry.SetListener(nil)
 		c := s.connect(t, "mina-0001")
 		grown := heapDelta(func() any {

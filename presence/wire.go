@@ -16,12 +16,17 @@ type wireSession struct {
 	ClientData  json.RawMessage   `json:"clientData,omitempty"`
 	Attributes  map[string]string `json:"attributes,omitempty"`
 	ConnectedAt wireTime          `json:"connectedAt"`
+	State       string            `json:"state,omitempty"`
 }
+
+// stateUnreachable is the state of a session that has lost its connection.
+const stateUnreachable = "unreachable"
 
 type wireChange struct {
 	Stream       string            `json:"stream"`
 	Seq          uint64            `json:"seq"`
 	Type         Type              `json:"type"`
+	Room         string            `json:"room,omitempty"`
 	SessionID    string            `json:"sessionId,omitempty"`
 	User         string            `json:"user,omitempty"`
 	ClientData   json.RawMessage   `json:"clientData,omitempty"`
@@ -56,7 +61,11 @@ func publicAttributes(v *View) map[string]string {
 }
 
 func newWireSession(v *View) wireSession {
-	return wireSession{v.SessionID, v.User, v.ClientData, publicAttributes(v), wireTime(v.ConnectedAt)}
+	w := wireSession{v.SessionID, v.User, v.ClientData, publicAttributes(v), wireTime(v.ConnectedAt), ""}
+	if v.Unreachable {
+		w.State = stateUnreachable
+	}
+	return w
 }
 
 func newWireChange(stream string, c *Change) wireChange {
@@ -67,7 +76,7 @@ func newWireChange(stream string, c *Change) wireChange {
 		w.UserSessions = &c.UserSessions
 	}
 	if c.Type == Left {
-		clean, seconds := c.Reason.Clean(), math.Round(c.ConnectedFor().Seconds()*1000)/1000
+		clean, seconds := c.Clean(), math.Round(c.ConnectedFor().Seconds()*1000)/1000
 		w.Code, w.Clean, w.ConnectedFor = c.Code, &clean, &seconds
 	}
 	return w
@@ -76,11 +85,9 @@ func newWireChange(stream string, c *Change) wireChange {
 // compactWireChange is what remains under pressure, of a change whose session
 // the peers know already.
 func compactWireChange(stream string, c *Change) wireChange {
-	w := wireChange{Stream: stream, Seq: c.Seq, Type: c.Type, SessionID: c.SessionID, User: c.User}
-	if c.Type == Left {
-		w.Reason = c.Reason.String()
+	return wireChange{
+		Stream: stream, Seq: c.Seq, Type: c.Type, Room: c.Room, SessionID: c.SessionID, User: c.User, Reason: c.ReasonName(),
 	}
-	return w
 }
 
 // appendJSON appends v without escaping what only matters inside HTML.

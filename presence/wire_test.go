@@ -222,8 +222,8 @@ func TestCompactLeft(t *testing.T) {
 
 // atOnce makes all changes that do makes be announced at once.
 func (s *server) atOnce(do func()) {
-	s.registry.publishing.Lock()
-	defer s.registry.publishing.Unlock()
+	s.all().publishing.Lock()
+	defer s.all().publishing.Unlock()
 	do()
 }
 

@@ -241,7 +241,7 @@ func TestSessionQuotasOff(t *testing.T) {
 		for range 1100 {
 			w.join(t, stomp.Handshake{User: "mina", Address: "a"})
 		}
-		w.Drain(t.Context(), 1001, "")
+		w.Drain(t.Context(), stomp.End{Code: 1001}, 0)
 		if users, addresses := stomp.Quotas(w.Broker); users+addresses != 0 {
 			t.Errorf("%d users and %d addresses are left", users, addresses)
 		}

@@ -7,12 +7,9 @@ import (
 	"io"
 	"log/slog"
 	"slices"
-	"strings"
 	"sync"
 	"sync/atomic"
 	"time"
-
-	"github.com/caddy-stomp/caddy-stomp/stomp/frame"
 )
 
 // Broker routes messages between sessions by destination. It is long-lived:
@@ -22,10 +19,12 @@ type Broker struct {
 	name     string
 	rand     io.Reader
 	observer Observer
+	resumer  Resumer              // nil, or the observer
+	follower SubscriptionObserver // nil, or the observer
 	server   string
 
 	logger       atomic.Pointer[slog.Logger]
-	mounts       atomic.Pointer[map[string]Mount]
+	mounts       atomic.Pointer[Mounts]
 	topics       topics
 	wildcards    wildcards
 	queues       queues
@@ -59,25 +58,14 @@ type Config struct {
 	Rand io.Reader
 }
 
-// Observer follows the sessions of a broker. Its methods are called on
-// whatever goroutine finds out; for each session that Connected accepted Ended
-// is called once, later.
-type Observer interface {
-	// Connected is called with the CONNECT frame, which is valid during the
-	// call only, when nothing but the Observer can refuse the session any
-	// more; it does so with an *Error. CONNECTED follows. The session's lock
-	// is held: it must not block, nor call what changes the session.
-	Connected(s *Session, connect *frame.Frame) error
-	// Ended is called when the session has ended. No lock is held.
-	Ended(s *Session, end End)
-}
-
 // NewBroker returns a broker without endpoints.
 func NewBroker(c Config) *Broker {
 	b := &Broker{
 		name: c.Name, rand: c.Rand, observer: c.Observer, server: c.Server,
 		endpoints: make(map[string]*Endpoint),
 	}
+	b.resumer, _ = c.Observer.(Resumer)
+	b.follower, _ = c.Observer.(SubscriptionObserver)
 	if b.rand == nil {
 		b.rand = rand.Reader
 	}
@@ -88,7 +76,7 @@ func NewBroker(c Config) *Broker {
 		c.Logger = slog.Default()
 	}
 	b.SetLogger(c.Logger)
-	b.SetMounts(nil)
+	b.SetMounts(NoMounts{})
 	b.SetDestinations(DefaultDestinations())
 	b.topics.init()
 	b.queues.init(&b.stats.dropped)
@@ -105,26 +93,6 @@ func (b *Broker) Logger() *slog.Logger { return b.logger.Load() }
 
 // SetLogger puts another logger in force.
 func (b *Broker) SetLogger(l *slog.Logger) { b.logger.Store(l) }
-
-// SetMounts puts the mounts in force, by destination. A trailing slash makes
-// no difference in a mounted destination. Live subscriptions keep what they
-// read.
-func (b *Broker) SetMounts(mounts map[string]Mount) {
-	m := make(map[string]Mount, len(mounts))
-	for destination, mount := range mounts {
-		m[mountKey(destination)] = mount
-	}
-	b.mounts.Store(&m)
-}
-
-func (b *Broker) mount(destination string) Mount { return (*b.mounts.Load())[mountKey(destination)] }
-
-func mountKey(destination string) string {
-	if len(destination) > 1 {
-		return strings.TrimSuffix(destination, "/")
-	}
-	return destination
-}
 
 // Destinations are the prefixes in force.
 func (b *Broker) Destinations() *Destinations { return b.destinations.Load() }
@@ -180,13 +148,23 @@ func (b *Broker) Sessions() []*Session {
 // Connections is how many connections there are, connected sessions or not.
 func (b *Broker) Connections() int { return int(b.open.Load()) }
 
-// Drain ends all sessions with ReasonServerShutdown and the close code, takes no new
-// ones, and returns when the last connection is gone or ctx ends; those that
-// are left then are dropped by their own timers.
-func (b *Broker) Drain(ctx context.Context, code int, text string) {
+// Drain ends all sessions with e, as ReasonServerShutdown, takes no new ones, and returns when the last
+// connection is gone or ctx ends; those that are left then are dropped by their
+// own timers. The ends are spread evenly over a time, so that not all clients
+// come back in the same instant.
+func (b *Broker) Drain(ctx context.Context, e End, over time.Duration) {
 	b.draining.Store(true)
-	for _, s := range b.sessions.everyone() {
-		s.End(End{Reason: ReasonServerShutdown, Code: code, Text: text})
+	e.Reason = ReasonServerShutdown
+	all, began := b.sessions.everyone(), time.Now()
+	for i, s := range all {
+		at := over * time.Duration(i) / time.Duration(len(all))
+		if wait := at - time.Since(began); wait > drainPoll && ctx.Err() == nil {
+			select {
+			case <-ctx.Done():
+			case <-time.After(wait):
+			}
+		}
+		s.End(e)
 	}
 	for b.open.Load() > 0 {
 		select {

@@ -23,7 +23,7 @@ func TestDrain(t *testing.T) {
 		_, mute, _ := w.connect(t)
 		mute.Mute()
 		start := time.Now()
-		w.Drain(t.Context(), 1012, "restarting")
+		w.Drain(t.Context(), stomp.End{Code: 1012, Text: "restarting"}, 0)
 		within(t, "drained", time.Since(start), stomp.CloseTimeout, stomp.CloseTimeout+time.Second)
 		for _, c := range []*stomptest.Client{c, early} {
 			f := c.Expect(frame.Error, "message:restarting")
@@ -37,7 +37,7 @@ func TestDrain(t *testing.T) {
 		if n := w.Connections(); n != 0 {
 			t.Errorf("%d connections", n)
 		}
-		w.Drain(t.Context(), 1012, "") // nothing to do
+		w.Drain(t.Context(), stomp.End{Code: 1012}, 0) // nothing to do
 	})
 }
 
@@ -48,7 +48,7 @@ func TestDrainEndsInTime(t *testing.T) {
 		start := time.Now()
 		ctx, cancel := context.WithTimeout(t.Context(), time.Second)
 		defer cancel()
-		w.Drain(ctx, 1001, "")
+		w.Drain(ctx, stomp.End{Code: 1001}, 0)
 		within(t, "drained", time.Since(start), time.Second, time.Second)
 		if n := w.Connections(); n != 1 {
 			t.Errorf("%d connections", n)
@@ -60,7 +60,7 @@ func TestDrainEndsInTime(t *testing.T) {
 // CONNECTED.
 func TestDrainRefusesNewcomers(t *testing.T) {
 	bubble(t, stomp.Policy{}, func(t *testing.T, w *world) {
-		w.Drain(t.Context(), 1001, "")
+		w.Drain(t.Context(), stomp.End{Code: 1001}, 0)
 		if !w.endpoint.Draining() {
 			t.Error("not draining")
 		}
@@ -94,7 +94,7 @@ func TestDrainAgainstNewcomers(t *testing.T) {
 			}
 			ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second)
 			defer cancel()
-			wg.Go(func() { w.Drain(ctx, 1001, "") })
+			wg.Go(func() { w.Drain(ctx, stomp.End{Code: 1001}, 0) })
 			wg.Wait()
 			time.Sleep(time.Second) // all has been said; the connect timeout is far away
 			synctest.Wait()
@@ -224,7 +224,7 @@ func TestMounts(t *testing.T) {
 	} {
 		bubble(t, stomp.Policy{}, func(t *testing.T, w *world) {
 			m := &echoMount{feed: stomp.NewFeed(stomp.FeedConfig{})}
-			w.SetMounts(map[string]stomp.Mount{mounted: m})
+			w.SetMounts(mounts{mounted: m})
 			c, _, _ := w.connect(t)
 			for i, d := range destinations {
 				c.Publish(d, "x")
@@ -237,7 +237,7 @@ func TestMounts(t *testing.T) {
 			if n := int(m.sends.Load()); n != len(destinations) {
 				t.Errorf("%s: %d frames", mounted, n)
 			}
-			w.SetMounts(nil)
+			w.SetMounts(stomp.NoMounts{})
 			c.Publish("/nowhere", "")
 			c.ExpectError("/nowhere")
 		})
@@ -248,10 +248,10 @@ func TestMounts(t *testing.T) {
 func TestMountTakenAway(t *testing.T) {
 	bubble(t, stomp.Policy{}, func(t *testing.T, w *world) {
 		m := &echoMount{feed: stomp.NewFeed(stomp.FeedConfig{})}
-		w.SetMounts(map[string]stomp.Mount{"/feed": m, "/write-only": &echoMount{}})
+		w.SetMounts(mounts{"/feed": m, "/write-only": &echoMount{}})
 		c, _, _ := w.connect(t)
 		c.Subscribe("1", "/feed")
-		w.SetMounts(map[string]stomp.Mount{"/write-only": &echoMount{}})
+		w.SetMounts(mounts{"/write-only": &echoMount{}})
 		m.feed.Append(1, []byte("x"))
 		c.Expect(frame.Message, "subscription:1")
 		c.Send(frame.Unsubscribe, "", "id:1", "receipt:1")

@@ -34,10 +34,11 @@ func (s *Session) connecting(f *frame.Frame) error {
 			return err
 		}
 	}
+	resumed := s.broker.takeUp(hs, f)
 	if v == frame.V10 { // has no heart-beats
 		sends, wants = 0, 0
 	}
-	if err := s.connect(f, hs, v, sends, wants); err != nil {
+	if err := s.connect(f, hs, resumed, v, sends, wants); err != nil {
 		return err
 	}
 	s.handle = (*Session).connected
@@ -47,8 +48,29 @@ func (s *Session) connecting(f *frame.Frame) error {
 	return nil
 }
 
-// connect makes the session a connected one, whole or not at all.
-func (s *Session) connect(f *frame.Frame, hs *Handshake, v frame.Version, sends, wants time.Duration) error {
+// takeUp returns the id of the session that a CONNECT frame goes on with, ""
+// if there is none. Whoever has it is ended.
+func (b *Broker) takeUp(hs *Handshake, connect *frame.Frame) string {
+	if b.resumer == nil {
+		return ""
+	}
+	id := b.resumer.Resume(hs, connect)
+	if id == "" {
+		return ""
+	}
+	for s := b.sessions.get(id); s != nil; s = b.sessions.get(id) {
+		if !s.end(End{Reason: ReasonPolicy, Text: "taken over"}) {
+			time.Sleep(takeUpPoll) // it is just ending, and gives the id back when its observer knows
+		}
+	}
+	return id
+}
+
+const takeUpPoll = time.Millisecond
+
+// connect makes the session a connected one, whole or not at all. It has the
+// id resumed, or if that is empty a new one.
+func (s *Session) connect(f *frame.Frame, hs *Handshake, resumed string, v frame.Version, sends, wants time.Duration) error {
 	p := s.endpoint.Policy()
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -64,13 +86,14 @@ func (s *Session) connect(f *frame.Frame, hs *Handshake, v frame.Version, sends,
 		s.endpoint.sessions.Add(-1)
 		return err
 	}
-	err := s.name()
+	err := s.name(resumed)
+	var header frame.Header
 	if err == nil {
 		s.version = v
 		s.decoder.SetVersion(v)
 		s.connectedAt = time.Now().UnixNano()
 		if s.broker.observer != nil {
-			if err = s.broker.observer.Connected(s, f); err != nil {
+			if header, err = s.broker.observer.Connected(s, f); err != nil {
 				s.broker.sessions.release(s.id)
 			}
 		}
@@ -84,7 +107,7 @@ func (s *Session) connect(f *frame.Frame, hs *Handshake, v frame.Version, sends,
 	s.broker.stats.connects.Add(1)
 	s.phase = phaseConnected
 	s.beat.agree(sends, wants, p)
-	s.send(encode(v, &frame.Frame{Command: frame.Connected, Header: s.connectedHeader(p)}))
+	s.send(encode(v, &frame.Frame{Command: frame.Connected, Header: append(s.connectedHeader(p), header...)}))
 	now := stamp()
 	s.beat.lastOut.Store(now)
 	first := now + s.beat.pingAt()
@@ -113,12 +136,16 @@ func (s *Session) connectedHeader(p *Policy) frame.Header {
 	return h
 }
 
-// name gives the session its id: the one that its URL asks for, if it may have
-// it, else a new one.
-func (s *Session) name() error {
-	if want := s.handshake.SessionID; validSessionID(want) {
+// name gives the session its id: the one resumed, the one that its URL asks
+// for, if it may have it, or a new one.
+func (s *Session) name(resumed string) error {
+	if resumed != "" && s.broker.sessions.claim(resumed, s, false) {
+		s.id, s.minted = resumed, true
+		return nil
+	}
+	if want := s.handshake.SessionID; validSessionID(want) && (s.broker.resumer == nil || !s.broker.resumer.Reserved(want)) {
 		want = strings.Clone(want)
-		if s.broker.sessions.claim(want, s) {
+		if s.broker.sessions.claim(want, s, true) {
 			s.id = want
 			return nil
 		}
@@ -128,7 +155,7 @@ func (s *Session) name() error {
 		if err != nil {
 			return &Error{Message: "no session id could be made", Reason: ReasonServerShutdown, Code: 1011, Err: err}
 		}
-		if s.broker.sessions.claim(id, s) {
+		if s.broker.sessions.claim(id, s, true) {
 			s.id, s.minted = id, true
 			return nil
 		}

@@ -155,7 +155,7 @@ func TestErrors(t *testing.T) {
 		{io.ErrUnexpectedEOF, "internal error", 1011, stomp.ReasonPolicy}, // its text is not for the client
 	} {
 		bubble(t, stomp.Policy{}, func(t *testing.T, w *world) {
-			w.SetMounts(map[string]stomp.Mount{"/mount": refuse{tt.err}})
+			w.SetMounts(mounts{"/mount": refuse{tt.err}})
 			c, _, _ := w.connect(t)
 			c.Publish("/mount", "x", "receipt:7")
 			f := c.Expect(frame.Error, "message:"+tt.message, "receipt-id:7")
@@ -166,6 +166,27 @@ func TestErrors(t *testing.T) {
 			}
 		})
 	}
+}
+
+// mounts are mounts by destination; those with a feed are broadcasts.
+type mounts map[string]stomp.Mount
+
+func (ms mounts) Mount(destination string) stomp.Mount {
+	for mounted, m := range ms {
+		if stomp.WithoutSlash(mounted) == destination {
+			return m
+		}
+	}
+	return nil
+}
+
+func (ms mounts) Broadcasts(_ *stomp.Session, pattern string) (all []stomp.Broadcast) {
+	for destination, m := range ms {
+		if b, ok := m.(interface{ Feed() *stomp.Feed }); ok && stomp.Matches(pattern, destination) {
+			all = append(all, stomp.Broadcast{Destination: destination, Feed: b.Feed()})
+		}
+	}
+	return all
 }
 
 type refuse struct{ err error }

@@ -123,8 +123,9 @@ func ownTopic(user, rest string) string { return "\x00user\x00" + user + "\x00" 
 // chosen its id, so it shares no name with a user.
 func ownSessionTopic(id, rest string) string { return "\x00session\x00" + id + "\x00" + rest }
 
-// matches says whether a pattern reaches a destination.
-func matches(pattern, destination string) bool {
+// Matches says whether a pattern reaches a destination: its segments may be *
+// (any one) or, at the end, ** (any rest, none included).
+func Matches(pattern, destination string) bool {
 	for {
 		p, patternRest, patternMore := strings.Cut(pattern, "/")
 		if p == "**" {

@@ -42,13 +42,18 @@ func (d *directory) shard(id string) *directoryShard {
 	return &d.shards[maphash.String(d.seed, id)%directoryShards]
 }
 
-// claim gives id to s unless somebody has or recently had it.
-func (d *directory) claim(id string, s *Session) bool {
+// claim gives id to s unless somebody has it, or, if it is a fresh id, recently
+// had it.
+func (d *directory) claim(id string, s *Session, fresh bool) bool {
 	sh := d.shard(id)
 	sh.mu.Lock()
 	defer sh.mu.Unlock()
 	if _, taken := sh.connected[id]; taken {
 		return false
+	}
+	if !fresh {
+		sh.connected[id] = s
+		return true
 	}
 	for _, recent := range &sh.recent {
 		if recent == id {
@@ -59,7 +64,7 @@ func (d *directory) claim(id string, s *Session) bool {
 	return true
 }
 
-// release ends the claim.
+// release ends a claim.
 func (d *directory) release(id string) {
 	sh := d.shard(id)
 	sh.mu.Lock()

@@ -12,25 +12,25 @@ func TestDirectoryClaims(t *testing.T) {
 	var d directory
 	d.init()
 	a, b := new(Session), new(Session)
-	if !d.claim("session-a", a) || d.claim("session-a", b) || d.get("session-a") != a {
+	if !d.claim("session-a", a, true) || d.claim("session-a", b, true) || d.get("session-a") != a {
 		t.Fatal("an id belongs to whoever claimed it first")
 	}
 	d.release("session-a")
 	if d.get("session-a") != nil {
 		t.Error("a released id still leads to its session")
 	}
-	if d.claim("session-a", b) {
+	if d.claim("session-a", b, true) {
 		t.Error("an id is used twice in a row")
 	}
 	// it is free again when many others have ended since
 	for i := range 2 * directoryShards * recentPerShard {
 		id := fmt.Sprint("session-", i)
-		if !d.claim(id, b) {
+		if !d.claim(id, b, true) {
 			t.Fatalf("%s is taken", id)
 		}
 		d.release(id)
 	}
-	if !d.claim("session-a", b) {
+	if !d.claim("session-a", b, true) {
 		t.Error("an id is never free again")
 	}
 	if all := d.all(); len(all) != 1 || all[0] != b {
@@ -51,7 +51,7 @@ func TestDirectoryEveryone(t *testing.T) {
 		var wg sync.WaitGroup
 		wg.Go(func() {
 			<-start
-			d.claim(id, s)
+			d.claim(id, s, true)
 			d.depart(s)
 		})
 		close(start)

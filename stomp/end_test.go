@@ -168,7 +168,7 @@ func TestEndedSessionIsNotHeard(t *testing.T) {
 		witness, _, _ := w.connect(t)
 		witness.Subscribe("1", "/topic/a")
 		mount := &echoMount{}
-		w.SetMounts(map[string]stomp.Mount{"/mount": mount})
+		w.SetMounts(mounts{"/mount": mount})
 		c, pipe, s := w.connect(t)
 		pipe.Mute()
 		s.End(stomp.End{Reason: stomp.ReasonPolicy, Text: "kicked"})

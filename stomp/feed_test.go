@@ -42,7 +42,7 @@ func newRoster(w *world, keep int) *roster {
 		Header: frame.Header{{Name: "content-type", Value: "text/plain"}},
 		Reset:  func(seq uint64) []byte { return fmt.Appendf(nil, "reset %d", seq) },
 	})
-	w.SetMounts(map[string]stomp.Mount{"/roster": m})
+	w.SetMounts(mounts{"/roster": m})
 	return m
 }
 
@@ -231,7 +231,7 @@ func TestFeedEmptySnapshot(t *testing.T) {
 func TestFeedSharedByDestinations(t *testing.T) {
 	bubble(t, stomp.Policy{}, func(t *testing.T, w *world) {
 		feed := stomp.NewFeed(stomp.FeedConfig{})
-		w.SetMounts(map[string]stomp.Mount{"/one": &echoMount{feed: feed}, "/two": &echoMount{feed: feed}})
+		w.SetMounts(mounts{"/one": &echoMount{feed: feed}, "/two": &echoMount{feed: feed}})
 		c, _, _ := w.connect(t)
 		c.Subscribe("1", "/one")
 		c.Subscribe("2", "/two")

@@ -105,7 +105,7 @@ func TestFeedsAreNotPulledAllAtOnce(t *testing.T) {
 	b := NewBroker(Config{})
 	feed := NewFeed(FeedConfig{Reset: func(uint64) []byte { return nil }})
 	page := []byte(strings.Repeat("x", 60<<10))
-	b.SetMounts(map[string]Mount{"/app/presence": snapshots{feed, feed.NewSnapshot([][]byte{page})}})
+	b.SetMounts(mounted{"/app/presence": snapshots{feed, feed.NewSnapshot([][]byte{page})}})
 	released := make(chan struct{})
 	defer close(released)
 	s := open(t, b.Endpoint("/", unlimited()), stuck{released: released})
@@ -184,3 +184,9 @@ func TestSubscriptionsDoNotAmplify(t *testing.T) {
 		})
 	}
 }
+
+// mounted are mounts by destination.
+type mounted map[string]Mount
+
+func (m mounted) Mount(destination string) Mount        { return m[destination] }
+func (mounted) Broadcasts(*Session, string) []Broadcast { return nil }

@@ -1,5 +1,10 @@
 package stomp
 
+import (
+	"errors"
+	"strconv"
+)
+
 // Reason says why a session ended. Every end has one.
 type Reason uint8
 
@@ -58,6 +63,21 @@ var reasons = [numReasons]reasonInfo{
 
 // String is the reason's name on the wire, such as "connection-lost".
 func (r Reason) String() string { return r.info().name }
+
+// MarshalText implements [encoding.TextMarshaler].
+func (r Reason) MarshalText() ([]byte, error) { return []byte(r.String()), nil }
+
+// UnmarshalText implements [encoding.TextUnmarshaler]. It takes the names of
+// [Reasons], and an empty text for none.
+func (r *Reason) UnmarshalText(text []byte) error {
+	for i := range numReasons {
+		if reasons[i].name == string(text) {
+			*r = i
+			return nil
+		}
+	}
+	return errors.New("no such reason: " + strconv.Quote(string(text)))
+}
 
 // Code is the WebSocket close code that belongs to the reason. 1006 is never
 // sent; it says that there was no closing handshake.

@@ -25,7 +25,7 @@ func (s *Session) perform(f *frame.Frame) error {
 // check says whether perform would refuse, without doing anything.
 func (s *Session) check(f *frame.Frame) error {
 	if f.Command == frame.Send {
-		r, err := s.route(f)
+		r, err := s.routeOf(f)
 		if checker, ok := r.mount.(Checker); ok && err == nil {
 			err = checker.Check(s, f)
 		}
@@ -49,14 +49,20 @@ type route struct {
 	user, session, own string
 }
 
-func (s *Session) route(f *frame.Frame) (r route, err error) {
-	if r.destination, err = s.destination(f); err != nil {
-		return r, err
+func (s *Session) routeOf(f *frame.Frame) (route, error) {
+	destination, err := s.destination(f)
+	if err != nil {
+		return route{}, err
 	}
-	if r.mount = s.broker.mount(r.destination); r.mount != nil {
+	return s.broker.route(f, destination)
+}
+
+func (b *Broker) route(f *frame.Frame, destination string) (r route, err error) {
+	r.destination = destination
+	if r.mount = b.mount(r.destination); r.mount != nil {
 		return r, nil
 	}
-	d := s.broker.Destinations()
+	d := b.Destinations()
 	r.kind, r.rest = d.classify(r.destination)
 	named := r.rest
 	switch r.kind {
@@ -74,7 +80,7 @@ func (s *Session) route(f *frame.Frame) (r route, err error) {
 }
 
 func (s *Session) onSend(f *frame.Frame) error {
-	r, err := s.route(f)
+	r, err := s.routeOf(f)
 	if err != nil {
 		return err
 	}
@@ -85,7 +91,11 @@ func (s *Session) onSend(f *frame.Frame) error {
 	if err != nil {
 		return err
 	}
-	b, p := s.broker, newPublication(header, f.Body)
+	return s.broker.dispatch(r, newPublication(header, f.Body))
+}
+
+// dispatch gives p to who is there for it.
+func (b *Broker) dispatch(r route, p *publication) error {
 	switch r.kind {
 	case kindTopic:
 		b.publish(r.destination, p)

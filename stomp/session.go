@@ -73,6 +73,11 @@ type End struct {
 	At time.Time
 	// Silence is how long nothing had been received. Set by the session.
 	Silence time.Duration
+	// Waited is how long the transport has already waited for a lost client
+	// to come back. Set by the session.
+	Waited time.Duration
+	// Header is added to the ERROR frame of the reason.
+	Header frame.Header
 
 	last *frame.Frame // goes out before the close; default: an ERROR with Text
 	late bool         // only if the session is not connected yet
@@ -88,8 +93,16 @@ func (s *Session) User() string { return s.handshake.User }
 // changed.
 func (s *Session) Handshake() *Handshake { return s.handshake }
 
+// Version is the STOMP version agreed.
+func (s *Session) Version() frame.Version { return s.version }
+
 // ConnectedAt is when CONNECTED was sent.
 func (s *Session) ConnectedAt() time.Time { return time.Unix(0, s.connectedAt) }
+
+// LastSeen is when something was last received.
+func (s *Session) LastSeen() time.Time {
+	return time.Now().Add(-time.Duration(stamp() - s.beat.lastIn.Load()))
+}
 
 // connectedNow: an id is taken before the session has all that goes with it,
 // and until the observer knows of its end.
@@ -131,7 +144,7 @@ func (s *Session) Closed(e Ending) {
 	if _, ok := errors.AsType[*Error](e.Err); ok {
 		s.fail(e.Err, nil)
 	} else {
-		s.end(End{Reason: reasonOfClose(e.Code), Code: e.Code, Err: e.Err})
+		s.end(End{Reason: reasonOfClose(e.Code), Code: e.Code, Err: e.Err, Waited: e.Waited})
 	}
 	s.mu.Lock()
 	if s.abort != nil {
@@ -230,7 +243,8 @@ func (s *Session) end(e End) bool {
 	e.Silence = time.Duration(now - s.beat.lastIn.Load())
 
 	if e.last == nil && info.text != "" {
-		e.last = &frame.Frame{Command: frame.Error, Header: frame.Header{{Name: frame.HdrMessage, Value: e.Text}}}
+		h := append(frame.Header{{Name: frame.HdrMessage, Value: e.Text}}, e.Header...)
+		e.last = &frame.Frame{Command: frame.Error, Header: h}
 	}
 	var last *Message
 	if was == phaseConnecting {

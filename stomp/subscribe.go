@@ -56,7 +56,9 @@ func (s *Session) resolve(sub *Subscription, f *frame.Frame) error {
 	switch sub.kind {
 	case kindTopic:
 		if wild {
-			sub.readers = b.broadcasts(sub)
+			for _, broadcast := range (*b.mounts.Load()).Broadcasts(s, sub.destination) {
+				sub.readers = append(sub.readers, &reader{sub: sub, feed: broadcast.Feed, destination: broadcast.Destination})
+			}
 		} else {
 			sub.topic = sub.destination
 		}
@@ -73,17 +75,6 @@ func (s *Session) resolve(sub *Subscription, f *frame.Frame) error {
 		return b.Destinations().unknown(f, sub.destination)
 	}
 	return nil
-}
-
-// broadcasts are the mounted feeds that a pattern reaches.
-func (b *Broker) broadcasts(sub *Subscription) []*reader {
-	var readers []*reader
-	for destination, m := range *b.mounts.Load() {
-		if broadcast, ok := m.(Broadcast); ok && matches(sub.destination, destination) {
-			readers = append(readers, &reader{sub: sub, feed: broadcast.Feed(), destination: destination})
-		}
-	}
-	return readers
 }
 
 func (s *Session) onUnsubscribe(f *frame.Frame) error {

@@ -58,29 +58,6 @@ func (sub *Subscription) note(id uint64) bool {
 	return false
 }
 
-// Mount answers a destination of the server's own. Its methods are called on
-// the reading goroutine of the session, without locks held, and may refuse
-// with an *Error.
-type Mount interface {
-	// Send takes a SEND frame. The frame is valid during the call only.
-	Send(s *Session, f *frame.Frame) error
-	// Subscribe tells what a SUBSCRIBE to the destination reads: a feed, and
-	// what of its past comes first (nil: nothing).
-	Subscribe(s *Session) (*Feed, *Snapshot, error)
-}
-
-// Checker is implemented by a [Mount] that can say whether it would refuse a
-// SEND without doing anything, so that a transaction that it would spoil is
-// refused as a whole.
-type Checker interface {
-	Check(s *Session, f *frame.Frame) error
-}
-
-// Broadcast is implemented by a [Mount] that a wildcard SUBSCRIBE reaches too.
-type Broadcast interface {
-	Feed() *Feed
-}
-
 // addSubscription connects sub with what it reads.
 func (s *Session) addSubscription(sub *Subscription) error {
 	s.mu.Lock()
@@ -112,6 +89,9 @@ func (s *Session) addSubscription(sub *Subscription) error {
 		b.topics.add(sub.topic, sub)
 	case sub.kind == kindTopic:
 		b.wildcards.add(sub)
+	}
+	if b.follower != nil && sub.kind != kindUnknown {
+		b.follower.Subscribed(s, sub.destination)
 	}
 	return nil
 }
@@ -154,6 +134,9 @@ func (s *Session) removeSubscription(id, destination string) bool {
 		if sub.id == id && (id != "" || sub.destination == destination) {
 			s.subs = append(s.subs[:i], s.subs[i+1:]...)
 			s.detach(sub)
+			if f := s.broker.follower; f != nil && sub.kind != kindUnknown {
+				f.Unsubscribed(s, sub.destination)
+			}
 			return true
 		}
 	}

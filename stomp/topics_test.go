@@ -179,7 +179,7 @@ func TestVariantsBound(t *testing.T) {
 	b := newTestBroker(t)
 	e := b.Endpoint("/", unlimited())
 	feed := NewFeed(FeedConfig{})
-	b.SetMounts(map[string]Mount{"/feed": feedMount{feed}})
+	b.SetMounts(mounted{"/feed": feedMount{feed}})
 	for i := range 10 * maxVariants {
 		s := open(t, e, discard{})
 		say(t, s, "SUBSCRIBE\nid:my own %d\ndestination:/feed\n\n\x00", i)

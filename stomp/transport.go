@@ -63,6 +63,9 @@ type Ending struct {
 	// Err is what went wrong, if anything did. An *Error in it decides the
 	// reason of the session's end.
 	Err error
+	// Waited is how long the transport has waited for the peer to come back,
+	// if it is one whose clients do.
+	Waited time.Duration
 }
 
 // Message is a frame as it goes out: encoded once, shared by all sessions

@@ -42,7 +42,7 @@ func TestMatches(t *testing.T) {
 	for range 20_000 {
 		p, d := randomName(r, true), randomName(r, false)
 		want := naive(strings.Split(p, "/"), strings.Split(d, "/"))
-		if got := matches(p, d); got != want {
+		if got := Matches(p, d); got != want {
 			t.Fatalf("%q matches %q: %v", p, d, got)
 		}
 		if want {
@@ -82,7 +82,7 @@ func TestTrie(t *testing.T) {
 				}
 			})
 			for _, sub := range all {
-				if matches(sub.destination, destination) {
+				if Matches(sub.destination, destination) {
 					want[sub] = 1
 				}
 			}

@@ -163,7 +163,7 @@ func (p private) Subscribe(s *stomp.Session) (*stomp.Feed, *stomp.Snapshot, erro
 func TestWildcardsReachBroadcasts(t *testing.T) {
 	bubble(t, stomp.Policy{}, func(t *testing.T, w *world) {
 		presence, elsewhere, secret := stomp.NewFeed(stomp.FeedConfig{}), stomp.NewFeed(stomp.FeedConfig{}), stomp.NewFeed(stomp.FeedConfig{})
-		w.SetMounts(map[string]stomp.Mount{
+		w.SetMounts(mounts{
 			"/topic/presence": broadcast{presence}, "/topic/else/where": broadcast{elsewhere}, "/topic/secret": private{broadcast{secret}},
 		})
 		c := w.client(t)
@@ -192,7 +192,7 @@ func TestWildcardsReachBroadcasts(t *testing.T) {
 func TestWildcardsReachBroadcastsWithAck(t *testing.T) {
 	bubble(t, stomp.Policy{}, func(t *testing.T, w *world) {
 		feed := stomp.NewFeed(stomp.FeedConfig{})
-		w.SetMounts(map[string]stomp.Mount{"/topic/presence": broadcast{feed}})
+		w.SetMounts(mounts{"/topic/presence": broadcast{feed}})
 		c := w.client(t)
 		consume(c, "1", "/topic/**", "client-individual")
 		feed.Append(1, []byte("joined"))

@@ -39,7 +39,7 @@ func newServer(t *testing.T, config Config) *server {
 	s.url = "ws" + strings.TrimPrefix(s.URL, "http") + prefix
 	t.Cleanup(func() {
 		s.Close()
-		s.endpoint.Broker().Drain(t.Context(), 1001, "")
+		s.endpoint.Broker().Drain(t.Context(), stomp.End{Code: 1001}, 0)
 	})
 	return s
 }

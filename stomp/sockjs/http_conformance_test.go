@@ -68,7 +68,7 @@ func TestConformanceOverHTTP(t *testing.T) {
 					return endpoint.NewSession(tr, &stomp.Handshake{Transport: c.Transport, User: "mina"})
 				},
 			})
-			t.Cleanup(func() { endpoint.Broker().Drain(t.Context(), 1001, "") })
+			t.Cleanup(func() { endpoint.Broker().Drain(t.Context(), stomp.End{Code: 1001}, 0) })
 			stomptest.Run(t, func(t *testing.T) *stomptest.Client {
 				conn := &httpConn{receiver: a.with(t).receiver(c, session("/app"))}
 				if frame, err := conn.next(); err != nil || frame != "o" {

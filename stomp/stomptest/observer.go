@@ -33,16 +33,16 @@ func NewObserver() *Observer {
 }
 
 // Connected implements [stomp.Observer].
-func (o *Observer) Connected(s *stomp.Session, f *frame.Frame) error {
+func (o *Observer) Connected(s *stomp.Session, f *frame.Frame) (frame.Header, error) {
 	if o.Refuse != nil {
 		if err := o.Refuse(f); err != nil {
-			return err
+			return nil, err
 		}
 	}
 	o.mu.Lock()
 	defer o.mu.Unlock()
 	o.connected[s] = true
-	return nil
+	return nil, nil
 }
 
 // Ended implements [stomp.Observer].

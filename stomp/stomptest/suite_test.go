@@ -21,7 +21,7 @@ func TestInMemory(t *testing.T) {
 		c, _ := stomptest.Dial(t, e, &stomp.Handshake{User: "mina", Transport: "pipe"})
 		return c
 	})
-	b.Drain(t.Context(), 1001, "")
+	b.Drain(t.Context(), stomp.End{Code: 1001}, 0)
 	observer.ExpectOnce(t, int(b.Stats().Connects))
 	if n := b.Stats().Subscriptions; n != 0 {
 		t.Errorf("%d subscriptions are left", n)

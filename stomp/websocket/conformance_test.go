@@ -50,7 +50,7 @@ func newServer(t testing.TB, config Config, wrap func(http.Handler) http.Handler
 	s.url = "ws" + strings.TrimPrefix(s.URL, "http")
 	t.Cleanup(func() {
 		s.Close()
-		s.endpoint.Broker().Drain(t.Context(), 1001, "")
+		s.endpoint.Broker().Drain(t.Context(), stomp.End{Code: 1001}, 0)
 	})
 	return s
 }

@@ -54,7 +54,7 @@ func serve(t testing.TB, p stomp.Policy, config websocket.Config) (w *world, url
 	s := httptest.NewServer(mux)
 	t.Cleanup(func() {
 		s.Close()
-		w.Drain(t.Context(), 1001, "")
+		w.Drain(t.Context(), stomp.End{Code: 1001}, 0)
 	})
 	return w, "ws" + strings.TrimPrefix(s.URL, "http")
 }

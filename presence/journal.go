@@ -1,0 +1,257 @@
+package presence
+
+import (
+	"errors"
+	"time"
+)
+
+// journal is what is to be kept. It is guarded by Registry.mu.
+type journal struct {
+	store   Store // nil: none
+	failed  error // what is wrong with it; nothing is written then
+	dirty   map[string]bool
+	changes []Change      // numbered, but not kept yet, and so not told
+	written []Change      // being written
+	done    chan struct{} // closed when dirty and changes are kept
+	running bool          // somebody writes
+	marked  uint64        // Meta.Announced as it is kept
+	clock   *time.Timer   // of what is written when nothing happens
+}
+
+// maxJournal is how many changes may wait for a store. Beyond, it counts as
+// failed.
+const maxJournal = 1 << 16
+
+// aliveEvery is how often a store learns that the process is alive, so that it
+// is known when it was not.
+const aliveEvery = 2 * time.Second
+
+// retryEvery is how often a store that has failed is tried again.
+const retryEvery = 5 * time.Second
+
+var errSlowStore = errors.New("the store does not keep up")
+
+// record has a change told: at once, or when it is kept. With r.mu held.
+func (r *Registry) record(c Change) {
+	j := &r.journal
+	if j.store == nil || j.failed != nil {
+		r.tell(c)
+		return
+	}
+	j.changes = append(j.changes, c)
+	if len(j.changes) > maxJournal {
+		r.fail(errSlowStore)
+		return
+	}
+	r.write()
+}
+
+// touch has e kept as it is now, or its absence. It returns what is closed when
+// that is done, nil if there is nothing to wait for. With r.mu held.
+func (r *Registry) touch(e *entry) <-chan struct{} {
+	j := &r.journal
+	if j.store == nil || j.failed != nil {
+		return nil
+	}
+	j.dirty[e.view.SessionID] = true
+	r.write()
+	return j.done
+}
+
+// write starts the writing goroutine unless it runs. With r.mu held.
+func (r *Registry) write() {
+	j := &r.journal
+	if j.done == nil {
+		j.done = make(chan struct{})
+	}
+	if !j.running {
+		j.running = true
+		go r.writeAll()
+	}
+}
+
+// writeAll writes until nothing is left to be written. What comes meanwhile is
+// the next batch.
+func (r *Registry) writeAll() {
+	for {
+		if gather := r.settings.Load().Sync; gather > 0 {
+			time.Sleep(gather)
+		}
+		r.mu.Lock()
+		j := &r.journal
+		if j.done == nil || j.store == nil || j.failed != nil {
+			j.running = false
+			r.mu.Unlock()
+			return
+		}
+		store, batch, done := j.store, r.batch(), j.done
+		j.written, j.changes, j.done = j.changes, nil, nil
+		j.dirty = make(map[string]bool)
+		r.mu.Unlock()
+
+		err := store.Commit(batch)
+
+		r.mu.Lock()
+		if err != nil {
+			r.fail(err)
+		} else {
+			r.logAlive(batch)
+			r.tellWritten()
+		}
+		r.mu.Unlock()
+		close(done)
+	}
+}
+
+// tellWritten tells what is kept by now. With r.mu held.
+func (r *Registry) tellWritten() {
+	written := r.journal.written
+	r.journal.written = nil
+	for i := range written {
+		r.tell(written[i])
+	}
+}
+
+// batch is what is to be written. With r.mu held.
+func (r *Registry) batch() *Batch {
+	b := &Batch{Meta: r.meta()}
+	for id := range r.journal.dirty {
+		if e := r.entries[id]; e != nil {
+			b.Put = append(b.Put, e.record())
+		} else {
+			b.Delete = append(b.Delete, id)
+		}
+	}
+	for i := range r.journal.changes {
+		if c := &r.journal.changes[i]; c.Seq > 0 {
+			b.Changes = append(b.Changes, c.kept())
+		}
+	}
+	return b
+}
+
+// meta is what is kept of the registry now. With r.mu held.
+func (r *Registry) meta() Meta {
+	return Meta{Stream: r.stream, Key: r.key, Seq: r.seq, Announced: r.told, Alive: time.Now()}
+}
+
+// record is what is kept of e. With r.mu held.
+func (e *entry) record() *Record {
+	k := recordOf(e.view)
+	k.Announced = e.member != nil
+	k.Scope = e.scope.values
+	k.Rooms = e.roomsInOrder()
+	k.Will, k.Lost = e.will, e.lost
+	return k
+}
+
+// logAlive notes what a batch has made known to the store. With r.mu held.
+func (r *Registry) logAlive(b *Batch) {
+	j := &r.journal
+	j.marked = b.Meta.Announced
+	if j.clock == nil {
+		j.clock = time.AfterFunc(aliveEvery, r.beat)
+	}
+}
+
+// beat writes, now and then, that the process is alive and what it has told,
+// and tries a store again that has failed.
+func (r *Registry) beat() {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	j := &r.journal
+	if r.closed || j.store == nil {
+		return
+	}
+	if j.failed != nil {
+		go r.retry(j.store)
+		return
+	}
+	if len(r.entries) > 0 || j.marked < r.told {
+		r.write()
+	}
+	j.clock.Reset(aliveEvery)
+}
+
+// fail goes on without a store that cannot be written: what waits for it is
+// told now. With r.mu held.
+func (r *Registry) fail(err error) {
+	j := &r.journal
+	if j.failed != nil || j.store == nil {
+		return
+	}
+	r.logger.Error("the presence store is of no use; presence goes on in memory", "error", err)
+	r.abandon(err)
+	if j.clock == nil {
+		j.clock = time.AfterFunc(retryEvery, r.beat)
+	} else {
+		j.clock.Reset(retryEvery)
+	}
+}
+
+// abandon writes no more, and tells what waited for that. With r.mu held.
+func (r *Registry) abandon(err error) {
+	j := &r.journal
+	j.failed = err
+	r.tellWritten()
+	waiting := j.changes
+	j.changes, j.dirty = nil, make(map[string]bool)
+	for i := range waiting {
+		r.tell(waiting[i])
+	}
+	if j.done != nil {
+		close(j.done)
+		j.done = nil
+	}
+}
+
+// retry writes everything to a store that has failed.
+func (r *Registry) retry(store Store) {
+	r.mu.Lock()
+	j := &r.journal
+	if r.closed || j.store != store || j.failed == nil || j.running {
+		if !r.closed && j.clock != nil {
+			j.clock.Reset(retryEvery)
+		}
+		r.mu.Unlock()
+		return
+	}
+	// from here on changes are noted again, and wait for this write
+	j.running = true
+	j.failed = nil
+	batch := r.snapshot()
+	r.mu.Unlock()
+
+	err := store.Commit(batch)
+
+	r.mu.Lock()
+	j.running = false
+	if err != nil {
+		r.fail(err)
+	} else {
+		r.logger.Info("the presence store is written again")
+		r.logAlive(batch)
+		j.clock.Reset(aliveEvery)
+		if j.done != nil {
+			j.running = true
+			go r.writeAll()
+		}
+	}
+	r.mu.Unlock()
+}
+
+// snapshot is everything, as a batch. With r.mu held.
+func (r *Registry) snapshot() *Batch {
+	b := &Batch{Meta: r.meta(), Reset: true}
+	for _, e := range r.entries {
+		b.Put = append(b.Put, e.record())
+	}
+	return b
+}
+
+// Health says what is wrong with the store, nil if nothing is.
+func (r *Registry) Health() error {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return r.journal.failed
+}

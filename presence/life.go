@@ -1,0 +1,265 @@
+package presence
+
+import (
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/caddy-stomp/caddy-stomp/stomp"
+	"github.com/caddy-stomp/caddy-stomp/stomp/frame"
+)
+
+// A session's life: Connected, then Ended, after which it is left at once or
+// unreachable; Resume and Connected again, or expire. Each connection is an
+// epoch, and what is said of one that is over is not heard.
+
+// Resume implements [stomp.Resumer]: only a token that the server made for
+// that user, and that was not used yet, is a right to a session's id.
+func (r *Registry) Resume(hs *stomp.Handshake, connect *frame.Frame) string {
+	given, ok := connect.Header.Lookup(ResumeTokenHeader)
+	if !ok {
+		return ""
+	}
+	id, epoch, ok := parseToken(r.key, given, hs.User)
+	if !ok {
+		return ""
+	}
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	e := r.entries[id]
+	// after a crash the epoch may be ahead of what was kept
+	if e == nil || e.resuming || epoch < e.view.Epoch || e.view.User != hs.User || r.closed || r.keeping {
+		return ""
+	}
+	if !slices.Equal(r.settings.Load().announce.values(&View{SessionID: id, User: hs.User, Attributes: hs.Attributes}), e.scope.values) {
+		return "" // it would be somewhere else
+	}
+	e.resuming = true
+	if epoch > e.view.Epoch {
+		view := *e.view
+		view.Epoch = epoch
+		e.view = &view
+	}
+	return e.view.SessionID
+}
+
+// Reserved implements [stomp.Resumer].
+func (r *Registry) Reserved(id string) bool {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return r.entries[id] != nil
+}
+
+// Connected implements [stomp.Observer]: the session is registered, with the
+// client data of the CONNECT frame, if there is any, or goes on.
+func (r *Registry) Connected(s *stomp.Session, connect *frame.Frame) (frame.Header, error) {
+	data, err := clientDataOf(connect, s.Endpoint().Policy().Limits.ClientData())
+	if err != nil {
+		return nil, err
+	}
+	will, err := willOf(connect, s.Endpoint().Broker())
+	if err != nil {
+		return nil, err
+	}
+	hs := s.Handshake()
+	view := &View{
+		SessionID: s.ID(), User: hs.User, ClientData: data, Attributes: hs.Attributes, ConnectedAt: s.ConnectedAt(),
+		Broker: s.Endpoint().Broker().Name(), Endpoint: s.Endpoint().Name(),
+		Transport: hs.Transport, Version: s.Version().String(), RemoteAddr: hs.RemoteAddr, Epoch: 1,
+	}
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	e := r.entries[s.ID()]
+	if e != nil {
+		r.takeUp(e, s, view, will)
+	} else {
+		if id, _, ok := parseToken(r.key, connect.Header.Get(ResumeTokenHeader), hs.User); ok && id == s.ID() {
+			return nil, stomp.Refuse("the session has just ended")
+		}
+		e = &entry{view: view, session: s, will: will}
+		r.entries[s.ID()] = e
+		e.scope = r.scope("", r.settings.Load().announce.values(view))
+		e.scope.sessions++
+		connected := Change{View: view, Type: Connected, At: view.ConnectedAt, UserSessions: e.scope.users[hs.User], scope: e.scope}
+		if hs.User != "" {
+			connected.UserSessions++
+		}
+		r.record(connected)
+		if data != nil || hs.User != "" {
+			r.join(e)
+		}
+	}
+	r.touch(e)
+	if !r.resumable() {
+		return nil, nil
+	}
+	return frame.Header{{Name: ResumeTokenHeader, Value: token(r.key, e.view)}}, nil
+}
+
+// resumable says whether a session may outlive its connection. With r.mu held.
+func (r *Registry) resumable() bool {
+	return r.settings.Load().Grace > 0 || r.journal.store != nil
+}
+
+// takeUp gives a session that has lost its connection the next one. What is
+// known of it stays; what the new handshake says is new. With r.mu held.
+func (r *Registry) takeUp(e *entry, s *stomp.Session, view *View, will *Will) {
+	view.ConnectedAt, view.Epoch = e.view.ConnectedAt, e.view.Epoch+1
+	if view.ClientData == nil {
+		view.ClientData = e.view.ClientData
+	}
+	e.view, e.session, e.will = view, s, will
+	e.lost, e.resuming = nil, false
+	e.stopExpiry()
+	e.forgetUpdate()
+	now := time.Now()
+	switch {
+	case e.member != nil:
+		r.changeAll(e, Change{Type: Returned, At: now})
+	case view.ClientData != nil: // it was not known before
+		r.join(e)
+	default:
+		r.record(Change{View: view, Type: Returned, At: now, scope: e.scope})
+	}
+	if len(e.rooms) > 0 {
+		epoch := view.Epoch
+		time.AfterFunc(resubscribeWithin, func() { r.leaveForgottenRooms(e, epoch) })
+	}
+}
+
+// takenOverGrace is how long a session whose connection was taken over waits
+// for the one that did, which is about to be connected.
+const takenOverGrace = 5 * time.Second
+
+// Ended implements [stomp.Observer].
+func (r *Registry) Ended(s *stomp.Session, end stomp.End) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	e := r.entries[s.ID()]
+	if e == nil || e.session != s {
+		return // it has another connection by now
+	}
+	e.session = nil
+	for _, st := range e.rooms {
+		st.subscriptions = 0
+	}
+	loss := Loss{Reason: end.Reason, Code: end.Code, Silence: end.Silence, At: end.At}
+	settings := r.settings.Load()
+	switch {
+	case r.keeping && end.Reason == stomp.ReasonServerShutdown:
+		loss.Until = end.At.Add(settings.RecoveryGrace)
+		r.lose(e, loss)
+	case e.resuming: // the one that takes over says so
+		loss.Until = end.At.Add(takenOverGrace)
+		r.lose(e, loss)
+	case settings.hasGrace(end.Reason) && settings.Grace > end.Waited:
+		loss.Until = end.At.Add(settings.Grace - end.Waited)
+		r.lose(e, loss)
+		view := *e.view
+		view.Unreachable = true
+		e.view = &view
+		c := Change{Type: Unreachable, At: loss.At, Reason: loss.Reason, Code: loss.Code, Silence: loss.Silence}
+		if e.member != nil {
+			r.changeAll(e, c)
+		} else {
+			c.scope = e.scope
+			r.change(e, c)
+		}
+	default:
+		r.leave(e, loss)
+		return
+	}
+	r.touch(e)
+}
+
+// lose makes e a session without a connection, for a while. With r.mu held.
+func (r *Registry) lose(e *entry, loss Loss) {
+	e.lost = &loss
+	e.forgetUpdate() // what it says last is told when it returns or is left
+	r.expireAt(e, loss.Until)
+	if w := e.will; w != nil && w.Delay >= 0 && !loss.Reason.Clean() && loss.At.Add(w.Delay).Before(loss.Until) {
+		epoch := e.view.Epoch
+		time.AfterFunc(time.Until(loss.At.Add(w.Delay)), func() {
+			r.mu.Lock()
+			defer r.mu.Unlock()
+			if e.lost != nil && e.view.Epoch == epoch && e.will == w && !r.closed && !r.keeping {
+				e.will = nil
+				go w.carryOut(r.broker)
+				r.touch(e)
+			}
+		})
+	}
+}
+
+// expireAt has e left at that time unless it returns. With r.mu held.
+func (r *Registry) expireAt(e *entry, at time.Time) {
+	lost := e.lost
+	e.expires = time.AfterFunc(time.Until(at), func() {
+		r.mu.Lock()
+		defer r.mu.Unlock()
+		switch {
+		case e.lost != lost || r.entries[e.view.SessionID] != e || r.closed || r.keeping:
+		case e.resuming: // it is just about to come back
+			e.resuming = false
+			r.expireAt(e, time.Now().Add(takenOverGrace))
+		default:
+			r.leave(e, *lost)
+		}
+	})
+}
+
+func (e *entry) stopExpiry() {
+	if e.expires != nil {
+		e.expires.Stop()
+		e.expires = nil
+	}
+}
+
+// leave is the end of a session: the only one. With r.mu held.
+func (r *Registry) leave(e *entry, loss Loss) {
+	e.stopExpiry()
+	e.forgetUpdate()
+	delete(r.entries, e.view.SessionID)
+	if e.view.Unreachable {
+		view := *e.view
+		view.Unreachable = false
+		e.view = &view
+	}
+	c := Change{Type: Left, At: loss.At, Reason: loss.Reason, Code: loss.Code, Silence: loss.Silence, scope: e.scope, member: e.member}
+	if !loss.Reason.Clean() {
+		c.will = e.will
+	}
+	if e.member != nil {
+		r.known--
+		e.scope.exit(e.view.User)
+	}
+	r.change(e, c)
+	c.will = nil
+	for _, room := range e.roomsInOrder() {
+		r.leaveRoom(e, room, c)
+	}
+	e.scope.sessions--
+	r.touch(e)
+}
+
+// Kick ends a session as [stomp.ReasonPolicy], whether it is connected or not.
+// It returns false if there is none with that id.
+func (r *Registry) Kick(sessionID, text string) bool {
+	r.mu.Lock()
+	e := r.entries[sessionID]
+	if e == nil {
+		r.mu.Unlock()
+		return false
+	}
+	s := e.session
+	if s == nil {
+		loss := *e.lost
+		loss.Reason, loss.Code, loss.At = stomp.ReasonPolicy, stomp.ReasonPolicy.Code(), time.Now()
+		r.leave(e, loss)
+	}
+	r.mu.Unlock()
+	if s != nil {
+		s.End(stomp.End{Reason: stomp.ReasonPolicy, Text: strings.TrimSpace(text)})
+	}
+	return true
+}

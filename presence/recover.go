@@ -1,0 +1,173 @@
+package presence
+
+import (
+	"errors"
+	"slices"
+	"time"
+
+	"github.com/caddy-stomp/caddy-stomp/stomp"
+)
+
+// Open goes on with what a store has kept, whose sessions are then
+// unreachable, and keeps the registry there from now on. It must be called
+// after Bind, before the broker has sessions. After an error of the store's the
+// registry goes on in memory, and [Registry.Health] tells; a store that cannot
+// be read is left as it is.
+func (r *Registry) Open(store Store) {
+	kept, err := store.Load()
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.journal = journal{store: store, dirty: make(map[string]bool)}
+	if err != nil {
+		r.fail(err)
+		r.journal.store = nil
+		return
+	}
+	if kept.Meta.Stream != "" {
+		r.restore(kept)
+	}
+	batch := r.snapshot()
+	for _, c := range kept.Changes {
+		batch.Changes = append(batch.Changes, c)
+	}
+	batch.Meta.Announced = kept.Meta.Announced
+	if err := store.Commit(batch); err != nil {
+		r.fail(err)
+	} else {
+		r.logAlive(batch)
+	}
+	// what was kept and perhaps not told is told again, under the same number
+	for _, k := range kept.Changes {
+		c := k.change()
+		c.scope = r.scope(c.Room, k.Session.Scope)
+		r.tell(c)
+	}
+	r.told = r.seq
+}
+
+// restore makes the sessions of a store unreachable ones. With r.mu held.
+func (r *Registry) restore(kept *Kept) {
+	r.stream, r.key = kept.Meta.Stream, kept.Meta.Key
+	r.seq, r.told = kept.Meta.Seq, kept.Meta.Announced
+	now := time.Now()
+	until := now.Add(r.settings.Load().RecoveryGrace)
+	// those who were there first come first
+	slices.SortFunc(kept.Records, func(a, b *Record) int { return a.ConnectedAt.Compare(b.ConnectedAt) })
+	for _, k := range kept.Records {
+		loss := Loss{Reason: stomp.ReasonServerCrash, Code: stomp.ReasonServerCrash.Code(), At: kept.Meta.Alive}
+		if k.Lost != nil {
+			loss = *k.Lost
+		}
+		if loss.Until.Before(until) {
+			loss.Until = until
+		}
+		e := &entry{view: k.view(true), will: k.Will, lost: &loss, scope: r.scope("", k.Scope)}
+		shown := k.view(r.settings.Load().AnnounceUnreachable)
+		r.entries[k.SessionID] = e
+		e.scope.sessions++
+		if k.Announced {
+			r.known++
+			e.member = &member{view: shown}
+			e.scope.enter(k.User)
+			e.scope.insert(e.member)
+		}
+		for _, room := range k.Rooms {
+			if e.rooms == nil {
+				e.rooms = make(map[string]*stay)
+			}
+			st := &stay{scope: r.scope(room, nil)}
+			e.rooms[room] = st
+			st.scope.sessions++
+			if k.Announced {
+				st.member = &member{view: shown}
+				st.scope.enter(k.User)
+				st.scope.insert(st.member)
+			}
+		}
+		r.expireAt(e, loss.Until)
+	}
+}
+
+// SetStore goes over to another store, nil for none, which is made to hold what
+// the registry holds. It returns the one before, when nothing is written to it
+// any more.
+func (r *Registry) SetStore(store Store) (before Store) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	j := &r.journal
+	before = j.store
+	if before == store {
+		return before
+	}
+	r.abandon(errMoved)
+	for j.running { // it sees that, and stops
+		r.mu.Unlock()
+		time.Sleep(time.Millisecond)
+		r.mu.Lock()
+	}
+	if j.clock != nil {
+		j.clock.Stop()
+	}
+	r.journal = journal{store: store, dirty: make(map[string]bool)}
+	if store != nil {
+		batch := r.snapshot()
+		if err := store.Commit(batch); err != nil {
+			r.fail(err)
+		} else {
+			r.logAlive(batch)
+		}
+	}
+	return before
+}
+
+var errMoved = errors.New("another store is in force")
+
+// flush waits until everything so far is in the store.
+func (r *Registry) flush() {
+	r.mu.Lock()
+	var done <-chan struct{}
+	if j := &r.journal; j.store != nil && j.failed == nil {
+		r.write()
+		done = j.done
+	}
+	r.mu.Unlock()
+	if done != nil {
+		<-done
+	}
+}
+
+// Keep is called when the process is about to end: sessions that end now are
+// kept in the store as unreachable, and nobody is told of them. It returns
+// false if there is no store that could.
+func (r *Registry) Keep() bool {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.silent = true
+	r.keeping = r.journal.store != nil && r.journal.failed == nil
+	return r.keeping
+}
+
+// Close writes what is to be kept and ends the registry. With Keep before, its
+// sessions wait in the store; otherwise those that are unreachable leave.
+func (r *Registry) Close() {
+	r.mu.Lock()
+	if !r.keeping {
+		for _, e := range r.entries {
+			if e.lost != nil {
+				r.leave(e, *e.lost)
+			}
+		}
+	}
+	r.mu.Unlock()
+	r.flush()
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.closed = true
+	if r.journal.clock != nil {
+		r.journal.clock.Stop()
+	}
+	for _, e := range r.entries {
+		e.stopExpiry()
+		e.forgetUpdate()
+	}
+}

@@ -1,0 +1,121 @@
+package presence
+
+import (
+	"fmt"
+	"net/url"
+	"regexp"
+	"strings"
+)
+
+// template is a destination with placeholders of a session.
+type template struct {
+	text   string
+	prefix string         // before the first placeholder
+	parts  []templatePart // in order
+	shape  *regexp.Regexp // what it evaluates to; nil without placeholders
+}
+
+type templatePart struct {
+	literal string
+	value   func(*View) string // nil: literal
+}
+
+const (
+	attributePlaceholder = "stomp.attribute."
+)
+
+// parseTemplate takes {stomp.user}, {stomp.session_id} and
+// {stomp.attribute.<name>} for placeholders, and no others.
+func parseTemplate(text string) (*template, error) {
+	t := &template{text: text}
+	shape := "^"
+	for rest := text; rest != ""; {
+		literal, after, found := strings.Cut(rest, "{")
+		if literal != "" {
+			t.parts = append(t.parts, templatePart{literal: literal})
+			shape += regexp.QuoteMeta(literal)
+		}
+		if len(t.parts) <= 1 && t.shape == nil && t.prefix == "" {
+			t.prefix = literal
+		}
+		if !found {
+			break
+		}
+		name, after, closed := strings.Cut(after, "}")
+		value := placeholder(name)
+		if !closed || value == nil {
+			return nil, fmt.Errorf("%s: expected {stomp.user}, {stomp.session_id} or {stomp.attribute.<name>}, not {%s}", text, name)
+		}
+		t.parts = append(t.parts, templatePart{value: value})
+		shape += "[^/*]*"
+		rest = after
+		if rest == "" {
+			break
+		}
+	}
+	if strings.Contains(text, "{") {
+		t.shape = regexp.MustCompile(shape + "$")
+	}
+	return t, nil
+}
+
+func placeholder(name string) func(*View) string {
+	switch attribute, ok := strings.CutPrefix(name, attributePlaceholder); {
+	case name == "stomp.user":
+		return func(v *View) string { return v.User }
+	case name == "stomp.session_id":
+		return func(v *View) string { return v.SessionID }
+	case ok && attribute != "":
+		return func(v *View) string {
+			for _, a := range v.Attributes {
+				if a.Name == attribute {
+					return a.Value
+				}
+			}
+			return ""
+		}
+	default:
+		return nil
+	}
+}
+
+// matches says whether the template can evaluate to a destination.
+func (t *template) matches(destination string) bool {
+	if t.shape == nil {
+		return t.text == destination
+	}
+	return strings.HasPrefix(destination, t.prefix) && t.shape.MatchString(destination)
+}
+
+// destination is what the template evaluates to for sessions of a scope.
+func (t *template) destination(scopeValues []string) string {
+	var b strings.Builder
+	for _, p := range t.parts {
+		switch {
+		case p.value == nil:
+			b.WriteString(p.literal)
+		case len(scopeValues) > 0: // else the template has changed since
+			b.WriteString(scopeValues[0])
+			scopeValues = scopeValues[1:]
+		}
+	}
+	return b.String()
+}
+
+// values are those of the placeholders, percent-encoded, so that nobody gets
+// into another scope by his name.
+func (t *template) values(v *View) []string {
+	var values []string
+	for _, p := range t.parts {
+		if p.value != nil {
+			values = append(values, encodeSegment(p.value(v)))
+		}
+	}
+	return values
+}
+
+// encodeSegment makes one segment of a destination, without wildcards, of any
+// value.
+func encodeSegment(value string) string {
+	return strings.ReplaceAll(url.PathEscape(value), "*", "%2A")
+}

@@ -1,0 +1,48 @@
+package presence
+
+import (
+	"crypto/hmac"
+	"crypto/sha256"
+	"encoding/base64"
+	"strconv"
+	"strings"
+)
+
+// A resume token is "<session id>.<epoch>.<MAC>": the server need not remember
+// it, and it is used up when the session's epoch has passed it. The key is kept
+// in the store, so that tokens outlive the process.
+
+// ResumeTokenHeader is the header of CONNECTED that lets a client come back as
+// the same session, and of CONNECT in which it does.
+const ResumeTokenHeader = "resume-token"
+
+// tokenBytes is the length of the MAC; 128 bits cannot be guessed.
+const tokenBytes = 16
+
+func token(key []byte, v *View) string {
+	head := v.SessionID + "." + strconv.FormatInt(int64(v.Epoch), 36)
+	return head + "." + base64.RawURLEncoding.EncodeToString(tokenMAC(key, head, v.User))
+}
+
+func tokenMAC(key []byte, head, user string) []byte {
+	mac := hmac.New(sha256.New, key)
+	mac.Write([]byte(head + "\x00" + user))
+	return mac.Sum(nil)[:tokenBytes]
+}
+
+// parseToken returns the session and the epoch that a token is for, if the
+// server has made it, for that user.
+func parseToken(key []byte, token, user string) (sessionID string, epoch int, ok bool) {
+	last := strings.LastIndexByte(token, '.')
+	if last < 0 {
+		return "", 0, false
+	}
+	head := token[:last]
+	mac, err := base64.RawURLEncoding.DecodeString(token[last+1:])
+	if err != nil || !hmac.Equal(mac, tokenMAC(key, head, user)) {
+		return "", 0, false
+	}
+	sessionID, number, _ := strings.Cut(head, ".")
+	n, err := strconv.ParseInt(number, 36, 32)
+	return sessionID, int(n), err == nil
+}

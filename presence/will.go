@@ -1,0 +1,71 @@
+package presence
+
+import (
+	"math"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/caddy-stomp/caddy-stomp/stomp"
+	"github.com/caddy-stomp/caddy-stomp/stomp/frame"
+)
+
+// The headers of CONNECT with which a client leaves a message for the case that
+// it goes away other than by its own will.
+const (
+	willDestinationHeader = "will-destination"
+	willBodyHeader        = "will-body"
+	willContentTypeHeader = "will-content-type"
+	willDelayHeader       = "will-delay"
+)
+
+// Will is a message that is sent when its session has ended other than
+// cleanly: when it is left, or earlier, if it has a delay and that is over
+// while the session is unreachable. A session that returns takes it back.
+type Will struct {
+	Destination string `json:"destination"`
+	Body        string `json:"body,omitempty"`
+	ContentType string `json:"contentType,omitempty"`
+	// Delay counts from the loss of the connection; negative for none.
+	Delay time.Duration `json:"delay"`
+}
+
+// willOf reads the will of a CONNECT frame, nil if there is none. It is for a
+// destination that the client could SEND to itself.
+func willOf(connect *frame.Frame, b *stomp.Broker) (*Will, error) {
+	destination, ok := connect.Header.Lookup(willDestinationHeader)
+	if !ok {
+		return nil, nil
+	}
+	if err := b.Publishable(destination); err != nil {
+		return nil, stomp.Refuse("%s: %v", willDestinationHeader, err)
+	}
+	w := &Will{
+		Destination: strings.Clone(destination),
+		Body:        strings.Clone(connect.Header.Get(willBodyHeader)),
+		ContentType: strings.Clone(connect.Header.Get(willContentTypeHeader)),
+		Delay:       -1,
+	}
+	if delay, ok := connect.Header.Lookup(willDelayHeader); ok {
+		seconds, err := strconv.ParseFloat(delay, 64)
+		if err != nil || math.IsNaN(seconds) || seconds < 0 || seconds > maxWillDelay.Seconds() {
+			return nil, stomp.Malformed("%s: expected seconds, at most %.0f, not %.32q", willDelayHeader, maxWillDelay.Seconds(), delay)
+		}
+		w.Delay = time.Duration(seconds * float64(time.Second))
+	}
+	return w, nil
+}
+
+// maxWillDelay is more than any grace that makes sense.
+const maxWillDelay = 24 * time.Hour
+
+// carryOut sends the will. Nobody waits for it, and no lock may be held.
+func (w *Will) carryOut(b *stomp.Broker) {
+	var h frame.Header
+	if w.ContentType != "" {
+		h = frame.Header{{Name: frame.HdrContentType, Value: w.ContentType}}
+	}
+	if err := b.Publish(w.Destination, h, []byte(w.Body)); err != nil {
+		b.Logger().Warn("a will could not be carried out", "destination", w.Destination, "error", err)
+	}
+}
