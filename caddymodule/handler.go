@@ -132,7 +132,7 @@ func (h *Handler) Provision(ctx caddy.Context) error {
 	}
 	h.ws = websocket.Config{
 		Origins:        origins,
-		Subprotocols:   websocket.Subprotocols,
+		Subprotocols:   websocket.Subprotocols(),
 		Compression:    h.Compression,
 		SilenceTimeout: spec.policy.PingTimeout,
 		MaxMessage:     max(16<<20, 16*int64(spec.policy.Limits.Frame.Frame)),

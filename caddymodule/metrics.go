@@ -72,12 +72,13 @@ func (r *running) collect(ch chan<- prometheus.Metric, broker string) {
 	send(descAnnounce, prometheus.CounterValue, float64(r.registry.Announced()))
 	send(descRoster, prometheus.GaugeValue, float64(r.registry.Known()))
 
-	buckets := make(map[float64]uint64, len(stomp.DetectionBounds))
+	bounds := stomp.DetectionBounds()
+	buckets := make(map[float64]uint64, len(bounds))
 	var count uint64
 	for i, n := range s.Detection {
 		count += n
-		if i < len(stomp.DetectionBounds) {
-			buckets[stomp.DetectionBounds[i]] = count
+		if i < len(bounds) {
+			buckets[bounds[i]] = count
 		}
 	}
 	ch <- prometheus.MustNewConstHistogram(descDetect, count, s.DetectionSum.Seconds(), buckets, broker)

@@ -113,7 +113,7 @@ func (s *SockJS) options() subdirectives {
 	return subdirectives{
 		"transports": {parse: func(d *caddyfile.Dispenser) error {
 			if s.Transports = d.RemainingArgs(); len(s.Transports) == 0 {
-				return d.Errf("transports: expected some of %v", sockjs.Transports)
+				return d.Errf("transports: expected some of %v", sockjs.Transports())
 			}
 			c := sockjs.Config{Transports: s.Transports}
 			if err := c.Validate(); err != nil {

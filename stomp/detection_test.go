@@ -242,14 +242,14 @@ func TestDetectionStats(t *testing.T) {
 		_, pipe, _ := w.connect(t, "heart-beat:10000,0")
 		pipe.Mute()
 		e := w.observer.ExpectEnd(t, stomp.ReasonHeartBeatTimeout)
-		s := w.Stats()
+		s, bounds := w.Stats(), stomp.DetectionBounds()
 		for i, n := range s.Detection {
 			want := uint64(0)
-			if i < len(stomp.DetectionBounds) && (stomp.DetectionBounds[i] == 1 || stomp.DetectionBounds[i] == 21) {
+			if i < len(bounds) && (bounds[i] == 1 || bounds[i] == 21) {
 				want = 1
 			}
 			if n != want {
-				t.Errorf("%d in the bucket up to %v", n, stomp.DetectionBounds[min(i, len(stomp.DetectionBounds)-1)])
+				t.Errorf("%d in the bucket up to %v", n, bounds[min(i, len(bounds)-1)])
 			}
 		}
 		if s.DetectionSum != 700*time.Millisecond+e.Silence {

@@ -88,9 +88,6 @@ func (s *Session) User() string { return s.handshake.User }
 // changed.
 func (s *Session) Handshake() *Handshake { return s.handshake }
 
-// Version is the STOMP version agreed.
-func (s *Session) Version() frame.Version { return s.version }
-
 // ConnectedAt is when CONNECTED was sent.
 func (s *Session) ConnectedAt() time.Time { return time.Unix(0, s.connectedAt) }
 

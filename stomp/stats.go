@@ -1,6 +1,7 @@
 package stomp
 
 import (
+	"slices"
 	"sync/atomic"
 	"time"
 )
@@ -21,8 +22,10 @@ type stats struct {
 
 const numDetection = 11
 
+var detectionBounds = [numDetection]float64{0.001, 0.01, 0.1, 0.5, 1, 2.5, 5, 10, 21, 30, 60}
+
 // DetectionBounds are the upper bounds of Stats.Detection, in seconds.
-var DetectionBounds = [numDetection]float64{0.001, 0.01, 0.1, 0.5, 1, 2.5, 5, 10, 21, 30, 60}
+func DetectionBounds() []float64 { return slices.Clone(detectionBounds[:]) }
 
 // Stats is what a broker has counted since it was made.
 type Stats struct {
@@ -38,8 +41,8 @@ type Stats struct {
 	// Ends is how many connected sessions ended, by Reason.
 	Ends map[Reason]uint64
 	// Detection is a histogram of the silence before the end, from the last
-	// byte received until the session was left: one count for each of DetectionBounds, not cumulative, and one
-	// for what is above the last.
+	// byte received until the session was left: one count for each of
+	// [DetectionBounds], not cumulative, and one for what is above the last.
 	Detection    [numDetection + 1]uint64
 	DetectionSum time.Duration
 }
@@ -47,7 +50,7 @@ type Stats struct {
 func (s *stats) ended(e End) {
 	s.ends[e.Reason].Add(1)
 	i := 0
-	for i < numDetection && e.Silence.Seconds() > DetectionBounds[i] {
+	for i < numDetection && e.Silence.Seconds() > detectionBounds[i] {
 		i++
 	}
 	s.detection[i].Add(1)

@@ -28,9 +28,6 @@ func (d *Decoder) SetLimits(l *Limits) { d.limits = l }
 // next frame may follow in the same bytes.
 func (d *Decoder) SetVersion(v Version) { d.version = v }
 
-// Partial reports whether the Decoder holds the beginning of a frame.
-func (d *Decoder) Partial() bool { return d.partial != nil }
-
 // Decode takes all of p, the next bytes of the stream, and calls emit for each frame that ends in it. It keeps nothing of p.
 //
 // The Frame, its Header and its Body are valid only until emit returns, and Body may be part of p; the strings in it remain

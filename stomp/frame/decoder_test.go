@@ -39,7 +39,7 @@ func decode(v Version, limits *Limits, pieces ...[]byte) result {
 			r.err = err.Error()
 		}
 	}
-	r.partial = d.Partial()
+	r.partial = d.partial != nil
 	return r
 }
 

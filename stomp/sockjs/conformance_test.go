@@ -29,7 +29,7 @@ func newServer(t *testing.T, config Config) *server {
 	p.HeartBeatSend = 200 * time.Millisecond
 	s.endpoint = stomp.NewBroker(stomp.Config{Observer: s.observer}).Endpoint(prefix, p)
 	config.Prefix = prefix
-	config.WebSocket.Subprotocols = websocket.Subprotocols
+	config.WebSocket.Subprotocols = websocket.Subprotocols()
 	if config.Open == nil {
 		config.Open = func(_ *http.Request, c Connection, t stomp.Transport) (stomp.Receiver, error) {
 			return s.endpoint.NewSession(t, &stomp.Handshake{SessionID: c.Session, Transport: c.Transport, User: "mina"})
@@ -58,7 +58,7 @@ func TestConformance(t *testing.T) {
 func TestConformanceOfRawWebSocket(t *testing.T) {
 	s := newServer(t, Config{})
 	stomptest.Run(t, func(t *testing.T) *stomptest.Client {
-		c, _ := stomptest.DialWebSocket(t, s.url+"/websocket", nil, websocket.Subprotocols...)
+		c, _ := stomptest.DialWebSocket(t, s.url+"/websocket", nil, websocket.Subprotocols()...)
 		c.User = "mina"
 		return c
 	})

@@ -48,7 +48,7 @@ func testApplications() http.HandlerFunc {
 	applications := make(map[string]http.Handler)
 	for name, c := range map[string]sockjs.Config{
 		"echo":                    {Open: echoes},
-		"disabled_websocket_echo": {Open: echoes, Transports: sockjs.Transports[1:]},
+		"disabled_websocket_echo": {Open: echoes, Transports: sockjs.Transports()[1:]},
 		"cookie_needed_echo":      {Open: echoes, CookieNeeded: true},
 		"close":                   {Open: closes},
 	} {

@@ -13,7 +13,9 @@ import (
 // Transports are the names of all transports, as [Config.Transports] has them.
 // The raw websocket is always there with websocket, and each transport comes
 // with what its client sends with.
-var Transports = []string{"websocket", "xhr_streaming", "xhr", "eventsource", "htmlfile", "jsonp"}
+func Transports() []string {
+	return []string{"websocket", "xhr_streaming", "xhr", "eventsource", "htmlfile", "jsonp"}
+}
 
 // Config configures a [Handler].
 type Config struct {
@@ -83,8 +85,8 @@ func (c *Connection) HTTP() bool {
 // Validate says what is wrong with a configuration.
 func (c *Config) Validate() error {
 	for _, t := range c.Transports {
-		if !slices.Contains(Transports, t) {
-			return fmt.Errorf("unknown SockJS transport %q; there are %v", t, Transports)
+		if !slices.Contains(Transports(), t) {
+			return fmt.Errorf("unknown SockJS transport %q; there are %v", t, Transports())
 		}
 	}
 	return nil
@@ -95,7 +97,7 @@ func (c Config) withDefaults() Config {
 		c.Sessions = NewSessions()
 	}
 	if c.Transports == nil {
-		c.Transports = Transports
+		c.Transports = Transports()
 	}
 	if c.Heartbeat == 0 {
 		c.Heartbeat = 25 * time.Second

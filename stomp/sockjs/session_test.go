@@ -218,7 +218,7 @@ func TestBodyLimit(t *testing.T) {
 
 // Each transport comes with what its client sends with.
 func TestTransportsOption(t *testing.T) {
-	for _, on := range sockjs.Transports {
+	for _, on := range sockjs.Transports() {
 		t.Run(on, func(t *testing.T) {
 			a := serveApp(t, 1, sockjs.Config{Transports: []string{on}})
 			for _, c := range carriers {

@@ -15,7 +15,7 @@ import (
 
 // Subprotocols are the WebSocket subprotocols of STOMP, best first. A client
 // need not ask for one.
-var Subprotocols = []string{"v12.stomp", "v11.stomp", "v10.stomp"}
+func Subprotocols() []string { return []string{"v12.stomp", "v11.stomp", "v10.stomp"} }
 
 // Config configures [Accept].
 type Config struct {

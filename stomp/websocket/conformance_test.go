@@ -31,7 +31,7 @@ func newServer(t testing.TB, config Config, wrap func(http.Handler) http.Handler
 	p.HeartBeatSend = 200 * time.Millisecond
 	s.endpoint = stomp.NewBroker(stomp.Config{Observer: s.observer}).Endpoint("/ws", p)
 	if config.Subprotocols == nil {
-		config.Subprotocols = Subprotocols
+		config.Subprotocols = Subprotocols()
 	}
 	var handler http.Handler = http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		_ = Accept(w, r, config, func(t stomp.Transport) (stomp.Receiver, error) {
@@ -58,7 +58,7 @@ func newServer(t testing.TB, config Config, wrap func(http.Handler) http.Handler
 // dial returns a client that has not sent CONNECT.
 func (s *server) dial(t testing.TB) (*stomptest.Client, *stomptest.WebSocket) {
 	t.Helper()
-	c, ws := stomptest.DialWebSocket(t, s.url, nil, Subprotocols...)
+	c, ws := stomptest.DialWebSocket(t, s.url, nil, Subprotocols()...)
 	c.User = "mina"
 	return c, ws
 }

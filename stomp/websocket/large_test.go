@@ -35,7 +35,7 @@ func serve(t testing.TB, p stomp.Policy, config websocket.Config) (w *world, url
 	w = &world{observer: stomptest.NewObserver()}
 	w.Broker = stomp.NewBroker(stomp.Config{Observer: w.observer})
 	w.endpoint = w.Endpoint("/ws", p)
-	config.Subprotocols = websocket.Subprotocols
+	config.Subprotocols = websocket.Subprotocols()
 	sock := config
 	if frame := p.Limits.Frame.Frame; frame > 64<<10 && sock.MaxMessage == 0 {
 		sock.MaxMessage = 8 * int64(frame) // JSON makes a byte six at most
