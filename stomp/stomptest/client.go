@@ -49,6 +49,7 @@ type Client struct {
 	// User is what the server should say in user-name, if anything.
 	User string
 
+	chosen  string // the session id that its URL asks for
 	t       testing.TB
 	conn    Conn
 	events  *inbox[event]

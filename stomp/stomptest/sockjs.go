@@ -30,7 +30,9 @@ func DialSockJS(t testing.TB, url string, header http.Header) (*Client, *SockJS)
 	if _, p, err := s.ReadMessage(); err != nil || string(p) != "o" {
 		t.Fatalf("expected the open frame, got %q, %v", p, err)
 	}
-	return NewClient(t, s), s
+	c := NewClient(t, s)
+	c.chosen = s.Session
+	return c, s
 }
 
 // Write implements [Conn].

@@ -1,6 +1,7 @@
 package stomptest_test
 
 import (
+	"cmp"
 	"os"
 	"testing"
 	"time"
@@ -27,7 +28,8 @@ func TestInMemory(t *testing.T) {
 	}
 }
 
-// TestURL runs the suite against any server:
+// TestURL runs the suite against any server, which has STOMPTEST_PATIENCE, by
+// default 10s, to answer:
 //
 //	STOMPTEST_URL=ws://localhost:8080/ws go test -run URL ./stomp/stomptest
 //	STOMPTEST_URL=sockjs+ws://localhost:8080/connection go test -run URL ./stomp/stomptest
@@ -36,5 +38,13 @@ func TestURL(t *testing.T) {
 	if url == "" {
 		t.Skip("no STOMPTEST_URL")
 	}
-	stomptest.Run(t, func(t *testing.T) *stomptest.Client { return stomptest.DialURL(t, url) })
+	patience, err := time.ParseDuration(cmp.Or(os.Getenv("STOMPTEST_PATIENCE"), "10s"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	stomptest.Run(t, func(t *testing.T) *stomptest.Client {
+		c := stomptest.DialURL(t, url)
+		c.Patience = patience
+		return c
+	})
 }
