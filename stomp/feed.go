@@ -71,7 +71,7 @@ func NewFeed(config FeedConfig) *Feed {
 // entries have the order of the calls.
 func (f *Feed) Append(seq uint64, body []byte) {
 	f.mu.Lock()
-	f.log = append(f.log, feedEntry{&publication{header: f.config.Header, body: body}, seq})
+	f.log = append(f.log, feedEntry{newPublication(f.config.Header, body), seq})
 	f.bytes += len(body)
 	f.total += uint64(len(body))
 	f.seq = seq
@@ -106,7 +106,7 @@ func (f *Feed) NewSnapshot(bodies [][]byte) *Snapshot {
 	defer f.mu.RUnlock()
 	s := &Snapshot{next: f.first + uint64(len(f.log)), total: f.total}
 	for _, body := range bodies {
-		s.pages = append(s.pages, &publication{header: f.config.Header, body: body})
+		s.pages = append(s.pages, newPublication(f.config.Header, body))
 		s.size += len(body)
 	}
 	return s
@@ -164,7 +164,7 @@ func (r *reader) next() *Message {
 	case r.number < f.first:
 		r.number = end
 		b.stats.resets.Add(1)
-		p := publication{header: f.config.Header, body: f.config.Reset(f.seq)}
+		p := newPublication(f.config.Header, f.config.Reset(f.seq))
 		return p.encode(v, r.destination, b.nextMessageID())
 	}
 	p := f.log[r.number-f.first]

@@ -32,7 +32,7 @@ func (l *ledger) enter(d delivery) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	l.enterLocked(d)
-	l.bytes += d.item.size()
+	l.bytes += d.item.cost()
 }
 
 func (l *ledger) enterLocked(d delivery) {
@@ -75,7 +75,7 @@ func (l *ledger) settle(id uint64, cumulative bool) []delivery {
 		for _, d := range struck {
 			delete(l.ids, d.id)
 			if d.item != nil {
-				l.bytes -= d.item.size()
+				l.bytes -= d.item.cost()
 			}
 		}
 		return struck

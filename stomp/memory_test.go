@@ -128,3 +128,59 @@ type snapshots struct {
 func (snapshots) Send(*Session, *frame.Frame) error { return nil }
 
 func (m snapshots) Subscribe(*Session) (*Feed, *Snapshot, error) { return m.feed, m.snapshot, nil }
+
+// Attack: a few sessions that subscribe to one destination a thousand times each,
+// under ids of their own, by name or by patterns, and do not read; one SEND.
+// Without a bound it is encoded 20,000 times, which is 1.2 GiB; it may be only
+// as often as there is room in the sessions' queues.
+func TestSubscriptionsDoNotAmplify(t *testing.T) {
+	for name, destination := range map[string]func(i int) string{
+		"one destination": func(int) string { return "/topic/a/a/a/a/a/a/a/a/a/a" },
+		"patterns": func(i int) string { // each matches
+			d := []byte("/topic")
+			for bit := range 10 {
+				d = append(d, "/a/*"[2*(i>>bit&1):][:2]...)
+			}
+			return string(d)
+		},
+		"user": func(int) string { return "/user/a/a" },
+	} {
+		t.Run(name, func(t *testing.T) {
+			b := NewBroker(Config{})
+			p := DefaultPolicy()
+			p.Limits.FramesPerSecond = -1
+			e := b.Endpoint("/", p)
+			released := make(chan struct{})
+			defer close(released)
+			const sessions = 20
+			ids := make([]string, 0, sessions)
+			for n := range sessions {
+				s := open(t, e, stuck{released: released})
+				for i := range 1000 {
+					say(t, s, "SUBSCRIBE\nid:%d-%d\ndestination:%s\n\n\x00", n, i, destination(i))
+				}
+				ids = append(ids, s.ID())
+			}
+			sender := open(t, e, discard{})
+			body := strings.Repeat("x", 60<<10)
+			var before, after runtime.MemStats
+			runtime.ReadMemStats(&before)
+			if name == "user" {
+				for _, id := range ids {
+					say(t, sender, "SEND\ndestination:/user/%s/a/a\n\n%s\x00", id, body)
+				}
+			} else {
+				say(t, sender, "SEND\ndestination:%s\n\n%s\x00", destination(0), body)
+			}
+			runtime.ReadMemStats(&after)
+			spent := int64(after.TotalAlloc - before.TotalAlloc)
+			t.Logf("%d MiB were allocated, %d MiB are in use", spent/mib, int64(after.HeapAlloc)/mib)
+			if most := int64(sessions * (p.Limits.Pending + mib/2)); spent > most {
+				t.Errorf("%d MiB were allocated, want %d at most", spent/mib, most/mib)
+			}
+			if b.Stats().Dropped == 0 {
+				t.Error("nobody was refused anything: this is no attack")
+			}
+		})
+	}
+}

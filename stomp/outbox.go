@@ -33,29 +33,40 @@ var queuePool = sync.Pool{New: func() any { return new([]*Message) }}
 // A single message may be larger than the limit when nothing else waits.
 // From any goroutine.
 func (s *Session) send(m *Message) {
-	if m.Binary && s.textOnly {
-		s.broker.stats.dropped.Add(1)
-		s.broker.Logger().Debug("message dropped: its body is not UTF-8 and the transport carries text only", "session_id", s.id)
-		return
-	}
 	o := &s.out
 	o.mu.Lock()
-	if o.state != outboxOpen || o.over {
-		o.mu.Unlock()
-		s.broker.stats.dropped.Add(1)
-		return
+	defer o.mu.Unlock()
+	if s.admits(len(m.Data), m.Binary) {
+		o.push(m)
+		o.start(s)
 	}
-	if o.bytes > 0 && o.bytes+len(m.Data) > s.endpoint.Policy().Limits.Pending {
+}
+
+// takes is what send would do with a message of n bytes at least that is not
+// encoded yet: if it would be refused there is no need to encode it.
+func (s *Session) takes(n int, binary bool) bool {
+	s.out.mu.Lock()
+	defer s.out.mu.Unlock()
+	return s.admits(n, binary)
+}
+
+// admits says whether n bytes may be queued. What may not is counted, and ends
+// the session if it is too much. With s.out.mu held.
+func (s *Session) admits(n int, binary bool) bool {
+	o := &s.out
+	switch {
+	case binary && s.textOnly:
+		s.broker.Logger().Debug("message dropped: its body is not UTF-8 and the transport carries text only", "session_id", s.id)
+	case o.state != outboxOpen || o.over:
+	case o.bytes > 0 && o.bytes+n > s.endpoint.Policy().Limits.Pending:
 		o.over = true
-		o.mu.Unlock()
-		s.broker.stats.dropped.Add(1)
 		// the caller may hold a topic's lock, which the end needs
 		go s.end(End{Reason: ReasonSlowConsumer})
-		return
+	default:
+		return true
 	}
-	o.push(m)
-	o.start(s)
-	o.mu.Unlock()
+	s.broker.stats.dropped.Add(1)
+	return false
 }
 
 // trySend queues m if there is room for it.

@@ -15,6 +15,8 @@ import (
 type publication struct {
 	header frame.Header // what is passed on of the sender's headers
 	body   []byte
+	size   int  // of both as they are encoded, at least
+	binary bool // the body is not UTF-8
 
 	mu       sync.Mutex
 	variants []encodedVariant // of a feed's entries, which many read at different times
@@ -26,6 +28,14 @@ type variant struct {
 	subscription string
 	ack          bool // the receiver acknowledges
 	redelivered  bool // somebody else may have had it
+}
+
+func newPublication(header frame.Header, body []byte) *publication {
+	p := &publication{header: header, body: body, size: len(body), binary: !utf8.Valid(body)}
+	for _, f := range header {
+		p.size += len(f.Name) + len(f.Value) + len(":\n")
+	}
+	return p
 }
 
 type encodedVariant struct {
@@ -43,10 +53,7 @@ const maxVariants = 8
 // shared by all receivers of the variant.
 func (p *publication) encode(v variant, destination string, messageID uint64) *Message {
 	size := len("MESSAGE\nsubscription:\nmessage-id:\ndestination:\nack:\nredelivered:true\ncontent-length:\n\n") + 3*14 +
-		len(v.subscription) + len(destination) + len(p.body) + 16
-	for _, f := range p.header {
-		size += len(f.Name) + len(f.Value) + 4
-	}
+		len(v.subscription) + len(destination) + p.size + 2*len(p.header) + 16
 	dst := make([]byte, 0, size)
 	dst = append(dst, "MESSAGE\n"...)
 	if v.subscription != "" { // optional in 1.0
@@ -72,7 +79,7 @@ func (p *publication) encode(v variant, destination string, messageID uint64) *M
 	dst = append(dst, "\n\n"...)
 	dst = append(dst, p.body...)
 	dst = append(dst, 0)
-	return &Message{Data: dst, Binary: !utf8.Valid(p.body)}
+	return &Message{Data: dst, Binary: p.binary}
 }
 
 // shared is encode for a publication that is kept: the message is remembered.
@@ -97,7 +104,7 @@ const hdrRedelivered = "redelivered"
 // is reused after the frame, and a header would keep the frame's whole head in
 // memory.
 func (p *publication) keep() *publication {
-	kept := &publication{header: make(frame.Header, len(p.header)), body: bytes.Clone(p.body)}
+	kept := &publication{header: make(frame.Header, len(p.header)), body: bytes.Clone(p.body), size: p.size, binary: p.binary}
 	for i, f := range p.header {
 		kept.header[i] = frame.Field{Name: strings.Clone(f.Name), Value: strings.Clone(f.Value)}
 	}

@@ -6,7 +6,6 @@ import (
 	"strings"
 	"sync"
 	"sync/atomic"
-	"unicode/utf8"
 
 	"github.com/caddy-stomp/caddy-stomp/stomp/frame"
 )
@@ -66,10 +65,9 @@ type queued struct {
 	*publication
 	number      uint64
 	redelivered bool
-	binary      bool
 }
 
-func (q *queued) size() int { return frameSize(&frame.Frame{Header: q.header, Body: q.body}) }
+func (q *queued) cost() int { return frameSize(&frame.Frame{Header: q.header, Body: q.body}) }
 
 func (q *queues) init(dropped *atomic.Uint64) {
 	q.dropped = dropped
@@ -107,13 +105,13 @@ func (q *queues) send(name string, p *publication) (err error) {
 	c := q.config.Load()
 	q.with(name, func(qu *queue) {
 		qu.numbers++
-		item := &queued{publication: p, number: qu.numbers, binary: !utf8.Valid(p.body)}
+		item := &queued{publication: p, number: qu.numbers}
 		for len(qu.consumers) == 0 || len(qu.backlog) > 0 {
-			limit, max := qu.full(item.size(), c)
+			limit, max := qu.full(item.cost(), c)
 			if limit == "" {
 				break
 			}
-			if c.Refuse || item.size() > min(c.BacklogBytes, c.TotalBytes) {
+			if c.Refuse || item.cost() > min(c.BacklogBytes, c.TotalBytes) {
 				err = LimitExceeded(limit, max)
 				return
 			}
@@ -123,7 +121,7 @@ func (q *queues) send(name string, p *publication) (err error) {
 			}
 			q.drop(qu.take(0))
 		}
-		q.bytes.Add(int64(item.size()))
+		q.bytes.Add(int64(item.cost()))
 		qu.put(item)
 		qu.dispatch()
 		for q.bytes.Load() > int64(c.TotalBytes) && len(qu.backlog) > 0 { // it is not given away, as it seemed
@@ -153,7 +151,7 @@ func (q *queue) put(item *queued) {
 		return int(int64(e.number) - int64(n))
 	})
 	q.backlog = slices.Insert(q.backlog, at, item)
-	q.bytes += item.size()
+	q.bytes += item.cost()
 }
 
 // take takes an item out of the backlog. It counts in the bytes of all queues
@@ -166,12 +164,12 @@ func (q *queue) take(i int) *queued {
 	} else {
 		q.backlog = slices.Delete(q.backlog, i, i+1)
 	}
-	q.bytes -= item.size()
+	q.bytes -= item.cost()
 	return item
 }
 
 // drop ends the account of an item that was taken and will not come back.
-func (q *queues) drop(item *queued) { q.bytes.Add(-int64(item.size())) }
+func (q *queues) drop(item *queued) { q.bytes.Add(-int64(item.cost())) }
 
 // dispatch hands out what can be handed out: to each consumer in turn that has
 // room. With q.mu held.
@@ -245,11 +243,11 @@ func (sub *Subscription) hasRoom(item *queued) bool {
 	if sub.ledger != nil {
 		b := sub.session.broker
 		c, max := b.queues.config.Load(), sub.session.endpoint.Policy().Limits.Unacknowledged
-		if b.queues.bytes.Load() > int64(c.TotalBytes) || !sub.ledger.hasRoom(item.size(), max, c.BacklogBytes) {
+		if b.queues.bytes.Load() > int64(c.TotalBytes) || !sub.ledger.hasRoom(item.cost(), max, c.BacklogBytes) {
 			return false
 		}
 	}
-	return sub.session.hasRoom(item.size())
+	return sub.session.hasRoom(item.cost())
 }
 
 func (q *queues) subscribe(sub *Subscription) {

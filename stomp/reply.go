@@ -74,7 +74,7 @@ func (r *replies) deliver(token, destination string, p *publication) bool {
 	r.mu.RLock()
 	q, ok := r.byToken[token]
 	r.mu.RUnlock()
-	if ok {
+	if ok && q.session.takes(p.size, p.binary) {
 		v := variant{version: q.session.version, subscription: q.name}
 		q.session.send(p.encode(v, destination, q.session.broker.nextMessageID()))
 	}

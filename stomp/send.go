@@ -85,7 +85,7 @@ func (s *Session) onSend(f *frame.Frame) error {
 	if err != nil {
 		return err
 	}
-	b, p := s.broker, &publication{header: header, body: f.Body}
+	b, p := s.broker, newPublication(header, f.Body)
 	switch r.kind {
 	case kindTopic:
 		b.publish(r.destination, p)
@@ -137,7 +137,7 @@ func (b *Broker) sendToUser(r route, p *publication) {
 			continue
 		}
 		id := b.nextMessageID()
-		if sub.ledger == nil || sub.note(id) {
+		if (sub.ledger == nil || sub.note(id)) && to.takes(p.size, p.binary) {
 			to.send(p.encode(sub.variant(), destination, id))
 		}
 	}

@@ -72,18 +72,23 @@ func (t *topic) remove(sub *Subscription) (empty bool) {
 
 // publish gives p, as a message to destination, to all subscribers and returns
 // how many there are. The hot path: one encoding a group, one queue operation a
-// subscriber, no allocation a subscriber.
+// subscriber, no allocation a subscriber. A group of which nobody has room costs
+// no encoding: one session may be as many groups as it may have subscriptions.
 func (t *topic) publish(destination string, p *publication, nextID func() uint64) int {
 	n := 0
 	t.mu.RLock()
 	defer t.mu.RUnlock()
 	for _, g := range t.groups {
 		id := nextID()
-		m := p.encode(g.variant, destination, id)
+		var m *Message
 		for _, sub := range g.members {
-			if !g.ack || sub.note(id) {
-				sub.session.send(m)
+			if g.ack && !sub.note(id) || m == nil && !sub.session.takes(p.size, p.binary) {
+				continue
 			}
+			if m == nil {
+				m = p.encode(g.variant, destination, id)
+			}
+			sub.session.send(m)
 		}
 		n += len(g.members)
 	}
