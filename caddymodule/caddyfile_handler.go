@@ -58,6 +58,8 @@ func init() {
 //			sessions        <count>
 //			sessions_per_user    <count>
 //			sessions_per_address <count>
+//			connecting             <count>
+//			connecting_per_address <count>
 //		}
 //
 //		# without broker: the options of a broker of its own
@@ -78,7 +80,8 @@ func init() {
 //			total_bytes   <size>
 //			overflow      drop_oldest | refuse
 //		}
-//		drain <duration>
+//		sessions <count>
+//		drain    <duration>
 //	}
 //
 // The path means itself and everything below it. If several endpoints of a

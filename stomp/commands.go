@@ -69,10 +69,8 @@ func (s *Session) connect(f *frame.Frame, hs *Handshake, v frame.Version, sends,
 		s.version = v
 		s.decoder.SetVersion(v)
 		s.connectedAt = time.Now().UnixNano()
-		if s.broker.observer != nil {
-			if err = s.broker.observer.Connected(s, f); err != nil {
-				s.broker.sessions.release(s.id)
-			}
+		if err = s.observe(f); err != nil {
+			s.broker.sessions.release(s.id)
 		}
 	}
 	if err != nil {
@@ -96,6 +94,20 @@ func (s *Session) connect(f *frame.Frame, hs *Handshake, v frame.Version, sends,
 		t.SetSilenceTimeout(time.Duration(s.beat.giveUp()))
 	}
 	return nil
+}
+
+// observe asks the observer. A panic is a refusal: what CONNECT has taken so far
+// is given back.
+func (s *Session) observe(connect *frame.Frame) (err error) {
+	defer func() {
+		if v := recover(); v != nil {
+			err = s.panicked(v)
+		}
+	}()
+	if o := s.broker.observer; o != nil {
+		err = o.Connected(s, connect)
+	}
+	return err
 }
 
 func (s *Session) connectedHeader(p *Policy) frame.Header {

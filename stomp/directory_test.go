@@ -43,10 +43,13 @@ func TestDirectoryClaims(t *testing.T) {
 func TestDirectoryEveryone(t *testing.T) {
 	var d directory
 	d.init()
+	limits := DefaultPolicy().Limits
 	for i := range 5000 {
-		s := new(Session)
+		s := &Session{handshake: new(Handshake)}
 		id := fmt.Sprint("session-", i)
-		d.arrive(s)
+		if err := d.arrive(s, &limits); err != nil {
+			t.Fatal(err)
+		}
 		start := make(chan struct{})
 		var wg sync.WaitGroup
 		wg.Go(func() {

@@ -1,6 +1,9 @@
 package stomp
 
-import "sync"
+import (
+	"errors"
+	"sync"
+)
 
 // outbox is what waits to be written to one session. It is bounded in bytes;
 // while there is something in it, one goroutine writes.
@@ -181,6 +184,11 @@ func (s *Session) finish(last *Message, code int, text string, drop bool) {
 // nothing left. A feed is asked only when the queue is empty: it is read at
 // the pace of the socket.
 func (s *Session) write() {
+	defer func() {
+		if v := recover(); v != nil { // of the transport: it is in no state to write to
+			s.broken(s.panicked(v))
+		}
+	}()
 	o := &s.out
 	written, turn := 0, 0
 	for {
@@ -260,10 +268,12 @@ func (s *Session) broken(err error) {
 	o.state = outboxClosed
 	s.broker.stats.dropped.Add(o.discard())
 	o.mu.Unlock()
-	reason := ReasonConnectionLost
-	if isTimeout(err) {
-		reason = ReasonSlowConsumer
+	end := End{Reason: ReasonConnectionLost, Err: err}
+	if refused, ok := errors.AsType[*Error](err); ok {
+		end.Reason = refused.Reason
+	} else if isTimeout(err) {
+		end.Reason = ReasonSlowConsumer
 	}
-	s.end(End{Reason: reason, Err: err})
+	s.end(end)
 	s.transport.Abort()
 }

@@ -162,13 +162,17 @@ func (s *Session) removeSubscription(id, destination string) bool {
 
 // pull takes what the session's subscriptions read at its own pace, for the
 // writer: the next message of each feed. Queues are told that there is room.
-func (s *Session) pull() *[]*Message {
+func (s *Session) pull() (batch *[]*Message) {
+	defer func() {
+		if v := recover(); v != nil {
+			s.fail(s.panicked(v), nil) // which the writer writes next
+		}
+	}()
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.pulls == 0 {
 		return nil
 	}
-	var batch *[]*Message
 	bytes := 0
 	for i := range s.subs {
 		if bytes >= pullBytes {
