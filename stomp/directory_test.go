@@ -90,3 +90,14 @@ func TestValidSessionID(t *testing.T) {
 		}
 	}
 }
+
+func TestConnectingOff(t *testing.T) {
+	e := newTestBroker(t).Endpoint("/", Policy{Limits: Limits{Connecting: -1, ConnectingPerAddress: -1}})
+	for range 20_100 {
+		s, err := e.NewSession(discard{}, &Handshake{Address: "a"})
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer s.Closed(Ending{Code: 1006})
+	}
+}
