@@ -200,7 +200,7 @@ func (h *Handler) parseBlock(d *caddyfile.Dispenser) error {
 		}},
 		"heart_beat": subdirective{parse: h.parseHeartBeat}.checked(func() error { return h.HeartBeat.validate() }),
 		"attribute":  subdirective{parse: h.parseAttribute, repeated: true}.checked(h.validateAttributes),
-		"limits":     block("limits", h.limitOptions),
+		"limits":     block("limits", h.limitOptions).checked(func() error { return h.Limits.validate() }),
 	}
 	options.addBroker(&h.BrokerConfig)
 	return options.parse(d, "stomp")

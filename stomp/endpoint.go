@@ -66,6 +66,9 @@ type Attribute struct {
 // [ErrDraining] when the endpoint was closed or its broker is about to stop, or
 // an *Error that names the limit of those who are connecting.
 func (e *Endpoint) NewSession(t Transport, hs *Handshake) (*Session, error) {
+	if e.Draining() {
+		return nil, ErrDraining
+	}
 	p := e.Policy()
 	now := stamp()
 	_, textOnly := t.(TextOnly)
