@@ -34,15 +34,15 @@ var queuePool = sync.Pool{New: func() any { return new([]*Message) }}
 
 // send queues m. It never blocks: a queue over its limit ends the session.
 // A single message may be larger than the limit when nothing else waits.
-// From any goroutine.
+// From any goroutine. The hot path, hence no defer.
 func (s *Session) send(m *Message) {
 	o := &s.out
 	o.mu.Lock()
-	defer o.mu.Unlock()
 	if s.admits(len(m.Data), m.Binary) {
 		o.push(m)
 		o.start(s)
 	}
+	o.mu.Unlock()
 }
 
 // takes is what send would do with a message of n bytes at least that is not
