@@ -162,7 +162,18 @@ func (s *Session) removeSubscription(id, destination string) bool {
 
 // pull takes what the session's subscriptions read at its own pace, for the
 // writer: the next message of each feed. Queues are told that there is room.
-func (s *Session) pull() (batch *[]*Message) {
+func (s *Session) pull() *[]*Message {
+	s.mu.Lock()
+	pulls := s.pulls
+	s.mu.Unlock()
+	if pulls == 0 { // as a rule
+		return nil
+	}
+	return s.pullNow()
+}
+
+// pullNow is apart from pull: its frame makes the stack of every writer grow.
+func (s *Session) pullNow() (batch *[]*Message) {
 	defer func() {
 		if v := recover(); v != nil {
 			s.fail(s.panicked(v), nil) // which the writer writes next
@@ -170,9 +181,6 @@ func (s *Session) pull() (batch *[]*Message) {
 	}()
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if s.pulls == 0 {
-		return nil
-	}
 	bytes := 0
 	for i := range s.subs {
 		if bytes >= pullBytes {
