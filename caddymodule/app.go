@@ -134,6 +134,7 @@ func (a *App) newClaim(c *BrokerConfig) *claim {
 		presence:     c.Presence.withDefaults(),
 		destinations: c.Destinations.withDefaults(),
 		queues:       c.Queues.bounds(),
+		sessions:     c.Sessions,
 		drain:        c.drain(),
 		logger:       a.logger,
 		listener:     a.queue,

@@ -22,6 +22,10 @@ type BrokerConfig struct {
 	// What queues hold while nobody consumes it.
 	Queues *QueuesConfig `json:"queues,omitempty"`
 
+	// Sessions of all endpoints of the broker at the same time, beside each
+	// endpoint's own limit. Default: no limit.
+	Sessions int `json:"sessions,omitempty"`
+
 	// How long the broker waits for its clients to take leave when it stops.
 	// Default: 3s.
 	Drain caddy.Duration `json:"drain,omitempty"`
@@ -84,6 +88,9 @@ func (c *BrokerConfig) validate() error {
 	}
 	if c.Drain < 0 {
 		return errors.New("drain must not be negative")
+	}
+	if c.Sessions < 0 {
+		return errors.New("sessions must not be negative")
 	}
 	return errors.Join(c.Presence.validate(), c.Destinations.validate(), c.Queues.validate())
 }

@@ -133,7 +133,8 @@ func countArg(into *int) func(*caddyfile.Dispenser) error {
 //		total_bytes   <size>
 //		overflow      drop_oldest | refuse
 //	}
-//	drain <duration>
+//	sessions <count>
+//	drain    <duration>
 func (s subdirectives) addBroker(c *BrokerConfig) {
 	s["presence"] = block("presence", func() subdirectives {
 		c.Presence = new(PresenceConfig)
@@ -162,6 +163,7 @@ func (s subdirectives) addBroker(c *BrokerConfig) {
 			"overflow":      {parse: stringArg(&c.Queues.Overflow, overflowDrop+" or "+overflowRefuse)},
 		}
 	}).checked(func() error { return c.Queues.validate() })
+	s["sessions"] = subdirective{parse: countArg(&c.Sessions)}
 	s["drain"] = subdirective{parse: durationArg(&c.Drain)}
 }
 

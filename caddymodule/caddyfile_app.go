@@ -23,7 +23,8 @@ func init() {
 //			}
 //			destinations { ... } # as in the directive
 //			queues       { ... }
-//			drain <duration>
+//			sessions <count>
+//			drain    <duration>
 //		}
 //	}
 func parseGlobalOption(d *caddyfile.Dispenser, existing any) (any, error) {

@@ -58,6 +58,8 @@ func init() {
 //			sessions        <count>
 //			sessions_per_user    <count>
 //			sessions_per_address <count>
+//			connecting             <count>
+//			connecting_per_address <count>
 //		}
 //
 //		# without broker: the options of a broker of its own
@@ -78,7 +80,8 @@ func init() {
 //			total_bytes   <size>
 //			overflow      drop_oldest | refuse
 //		}
-//		drain <duration>
+//		sessions <count>
+//		drain    <duration>
 //	}
 //
 // The path means itself and everything below it. If several endpoints of a
@@ -197,7 +200,7 @@ func (h *Handler) parseBlock(d *caddyfile.Dispenser) error {
 		}},
 		"heart_beat": subdirective{parse: h.parseHeartBeat}.checked(func() error { return h.HeartBeat.validate() }),
 		"attribute":  subdirective{parse: h.parseAttribute, repeated: true}.checked(h.validateAttributes),
-		"limits":     block("limits", h.limitOptions),
+		"limits":     block("limits", h.limitOptions).checked(func() error { return h.Limits.validate() }),
 	}
 	options.addBroker(&h.BrokerConfig)
 	return options.parse(d, "stomp")

@@ -170,7 +170,7 @@ func (h *Handler) validate() error {
 		h.Name = h.Path
 	}
 	if h.Broker != "" && !h.BrokerConfig.isZero() {
-		return fmt.Errorf("endpoint %q uses the broker %q: presence, destinations, queues and drain are configured there", h.Name, h.Broker)
+		return fmt.Errorf("endpoint %q uses the broker %q: presence, destinations, queues, sessions and drain are configured there", h.Name, h.Broker)
 	}
 	if err := h.BrokerConfig.validate(); err != nil {
 		return err
@@ -249,12 +249,18 @@ func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request, next caddyht
 	}
 	// of what is below the path SockJS takes everything; a WebSocket at the
 	// path itself is a plain one
-	plain := h.sockjs == nil || r.URL.Path == h.Path && websocket.IsUpgrade(r)
+	upgrade := websocket.IsUpgrade(r)
+	plain := h.sockjs == nil || r.URL.Path == h.Path && upgrade
 	e := h.app.endpoint(h.Name)
 	if e == nil || e.Draining() && (plain || !h.sockjs.Knows(r)) {
-		w.Header().Set("Retry-After", "1")
-		http.Error(w, "the STOMP endpoint is not ready, try again", http.StatusServiceUnavailable)
+		unavailable(w, "the STOMP endpoint is not ready, try again")
 		return nil
+	}
+	if upgrade { // HTTP transports are refused by open, at no more cost
+		if err := e.Admits(address(r)); err != nil {
+			unavailable(w, err.Error())
+			return nil
+		}
 	}
 	if !plain {
 		h.sockjs.ServeHTTP(w, r)
@@ -269,6 +275,12 @@ func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request, next caddyht
 	return nil
 }
 
+// unavailable is for what may be different in a moment.
+func unavailable(w http.ResponseWriter, text string) {
+	w.Header().Set("Retry-After", "1")
+	http.Error(w, text, http.StatusServiceUnavailable)
+}
+
 // open makes the session of a connection.
 func (h *Handler) open(r *http.Request, c sockjs.Connection, t stomp.Transport) (stomp.Receiver, error) {
 	e := h.app.endpoint(h.Name)
@@ -281,21 +293,25 @@ func (h *Handler) open(r *http.Request, c sockjs.Connection, t stomp.Transport) 
 // handshake evaluates the placeholders. What it returns outlives the request,
 // so every string is a copy.
 func (h *Handler) handshake(r *http.Request, c sockjs.Connection) *stomp.Handshake {
-	hs := &stomp.Handshake{Transport: c.Transport, RemoteAddr: strings.Clone(r.RemoteAddr)}
+	hs := &stomp.Handshake{Transport: c.Transport, RemoteAddr: strings.Clone(r.RemoteAddr), Address: strings.Clone(address(r))}
 	if c.Session != "" {
 		hs.Aliases = c.Server + "/" + c.Session + "/websocket"
 		if !c.HTTP() { // there it is a key, and nobody else's to know
 			hs.SessionID = strings.Clone(c.Session)
 		}
 	}
-	if ip, ok := caddyhttp.GetVar(r.Context(), caddyhttp.ClientIPVarKey).(string); ok {
-		hs.Address = strings.Clone(ip)
-	}
 	hs.User = evaluate(r, h.User)
 	for _, a := range h.Attributes {
 		hs.Attributes = append(hs.Attributes, stomp.Attribute{Name: a.Name, Value: evaluate(r, a.Value), Public: a.Public})
 	}
 	return hs
+}
+
+// address is what connections of one client are counted by: as Caddy knows it
+// behind trusted proxies.
+func address(r *http.Request) string {
+	ip, _ := caddyhttp.GetVar(r.Context(), caddyhttp.ClientIPVarKey).(string)
+	return ip
 }
 
 // evaluate replaces the placeholders in value by what they are for r.

@@ -34,7 +34,8 @@ type Limits struct {
 	// Frames that a session may send in a second, and twice as many at once.
 	// Default: 10000.
 	FramesPerSecond int `json:"frames_per_second,omitempty"`
-	// Bytes that may wait to be written to a client. Default: 1 MiB.
+	// Bytes that may wait to be written to a client: frame_size twice at least.
+	// Default: 1 MiB, or four times frame_size if that is more.
 	Pending int `json:"pending,omitempty"`
 	// How long a client may take to send CONNECT. Default: 10s.
 	ConnectTimeout caddy.Duration `json:"connect_timeout,omitempty"`
@@ -45,6 +46,12 @@ type Limits struct {
 	// Sessions of a client address, as Caddy knows it behind trusted proxies,
 	// on all endpoints of the broker. Default: 10000.
 	SessionsPerAddress int `json:"sessions_per_address,omitempty"`
+	// Connections that have not sent CONNECT yet, on all endpoints of the
+	// broker. More are answered with 503. Default: 20000.
+	Connecting int `json:"connecting,omitempty"`
+	// Those of a client address. Many clients may share one, and come at once
+	// after a restart; where they do not, some 100 are enough. Default: 10000.
+	ConnectingPerAddress int `json:"connecting_per_address,omitempty"`
 }
 
 // counts are the limits that count something, by their name in the Caddyfile.
@@ -55,6 +62,7 @@ func (l *Limits) counts() map[string]*int {
 		"transactions": &l.Transactions, "transaction_bytes": &l.TransactionBytes, "unacknowledged": &l.Unacknowledged,
 		"frames_per_second": &l.FramesPerSecond, "pending": &l.Pending,
 		"sessions": &l.Sessions, "sessions_per_user": &l.SessionsPerUser, "sessions_per_address": &l.SessionsPerAddress,
+		"connecting": &l.Connecting, "connecting_per_address": &l.ConnectingPerAddress,
 	}
 }
 
@@ -69,6 +77,12 @@ func (l *Limits) validate() error {
 	}
 	if l.ConnectTimeout < 0 {
 		return fmt.Errorf("limits: connect_timeout must not be negative")
+	}
+	p := stomp.DefaultPolicy().Limits
+	l.apply(&p)
+	if p.Pending != 0 && p.Pending < 2*p.Frame.Frame {
+		return fmt.Errorf("limits: pending (%d) must be at least twice frame_size (%d): else one message makes a slow consumer of whoever "+
+			"is still reading the last", p.Pending, p.Frame.Frame)
 	}
 	return nil
 }
@@ -89,7 +103,9 @@ func (l *Limits) apply(p *stomp.Limits) {
 	override(&p.FramesPerSecond, l.FramesPerSecond)
 	override(&p.SessionsPerUser, l.SessionsPerUser)
 	override(&p.SessionsPerAddress, l.SessionsPerAddress)
-	override(&p.Pending, l.Pending)
+	override(&p.Connecting, l.Connecting)
+	override(&p.ConnectingPerAddress, l.ConnectingPerAddress)
+	p.Pending = l.Pending // 0: by frame_size
 	override(&p.Sessions, l.Sessions)
 	if l.ClientData != 0 {
 		p.Frame.Named = map[string]int{stomp.ClientDataHeader: l.ClientData}

@@ -32,6 +32,7 @@ type claim struct {
 	presence     PresenceConfig
 	destinations stomp.Destinations
 	queues       stomp.QueueConfig
+	sessions     int
 	drain        time.Duration
 	logger       *slog.Logger
 	listener     presence.Listener
@@ -82,6 +83,7 @@ func (r *running) apply(c *claim) {
 	r.broker.SetLogger(c.logger.With("broker", c.name))
 	r.broker.SetDestinations(c.destinations)
 	r.broker.SetQueues(c.queues)
+	r.broker.SetSessions(c.sessions)
 	r.broker.SetMounts(r.registry.Mounts(c.presence.Register, c.presence.Announce))
 	r.registry.SetListener(c.listener)
 	for endpoint, policy := range c.endpoints {

@@ -107,6 +107,11 @@ func (b *Broker) SetQueues(c QueueConfig) {
 	b.queues.config.Store(&c)
 }
 
+// SetSessions bounds how many sessions all endpoints may have at the same time;
+// 0: no limit, but each endpoint's own. Those that are connected stay. Default:
+// 0.
+func (b *Broker) SetSessions(max int) { b.quota.limit(max) }
+
 // Endpoint returns the endpoint with that name, made with the policy if it is
 // new; an existing one keeps its policy.
 func (b *Broker) Endpoint(name string, p Policy) *Endpoint {

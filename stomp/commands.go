@@ -92,10 +92,8 @@ func (s *Session) connect(f *frame.Frame, hs *Handshake, resumed string, v frame
 		s.version = v
 		s.decoder.SetVersion(v)
 		s.connectedAt = time.Now().UnixNano()
-		if s.broker.observer != nil {
-			if header, err = s.broker.observer.Connected(s, f); err != nil {
-				s.broker.sessions.release(s.id)
-			}
+		if header, err = s.observe(f); err != nil {
+			s.broker.sessions.release(s.id)
 		}
 	}
 	if err != nil {
@@ -119,6 +117,20 @@ func (s *Session) connect(f *frame.Frame, hs *Handshake, resumed string, v frame
 		t.SetSilenceTimeout(time.Duration(s.beat.giveUp()))
 	}
 	return nil
+}
+
+// observe asks the observer. A panic is a refusal: what CONNECT has taken so far
+// is given back.
+func (s *Session) observe(connect *frame.Frame) (header frame.Header, err error) {
+	defer func() {
+		if v := recover(); v != nil {
+			err = s.panicked(v)
+		}
+	}()
+	if o := s.broker.observer; o != nil {
+		return o.Connected(s, connect)
+	}
+	return nil, nil
 }
 
 func (s *Session) connectedHeader(p *Policy) frame.Header {

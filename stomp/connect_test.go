@@ -152,7 +152,7 @@ func TestErrors(t *testing.T) {
 		{&stomp.Error{Message: "plain"}, "plain", 1002, stomp.ReasonProtocolError},
 		{&stomp.Error{Message: "later", Reason: stomp.ReasonServerShutdown, Code: 1013}, "later", 1013, stomp.ReasonServerShutdown},
 		{fmt.Errorf("wrapped: %w", stomp.Refuse("inside")), "inside", 1008, stomp.ReasonPolicy},
-		{io.ErrUnexpectedEOF, "internal error", 1011, stomp.ReasonPolicy}, // its text is not for the client
+		{io.ErrUnexpectedEOF, "internal error", 1011, stomp.ReasonInternalError}, // its text is not for the client
 	} {
 		bubble(t, stomp.Policy{}, func(t *testing.T, w *world) {
 			w.SetMounts(mounts{"/mount": refuse{tt.err}})

@@ -15,7 +15,8 @@ type directory struct {
 	shards [directoryShards]directoryShard
 
 	mu         sync.Mutex
-	connecting map[*Session]struct{}
+	connecting map[*Session]string // their address
+	addresses  map[string]int      // how many of connecting
 }
 
 const (
@@ -32,7 +33,8 @@ type directoryShard struct {
 
 func (d *directory) init() {
 	d.seed = maphash.MakeSeed()
-	d.connecting = make(map[*Session]struct{})
+	d.connecting = make(map[*Session]string)
+	d.addresses = make(map[string]int)
 	for i := range d.shards {
 		d.shards[i].connected = make(map[string]*Session)
 	}
@@ -94,17 +96,46 @@ func (d *directory) all() []*Session {
 	return all
 }
 
-func (d *directory) arrive(s *Session) {
+// arrive counts a new connection, unless a limit says no.
+func (d *directory) arrive(s *Session, l *Limits) error {
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	d.connecting[s] = struct{}{}
+	address := s.handshake.Address
+	if err := d.full(address, l); err != nil {
+		return err
+	}
+	d.connecting[s] = address
+	count(d.addresses, address, 1)
+	return nil
 }
 
-// depart takes s from those who have not sent CONNECT yet.
+// full says which limit one more connection would be beyond, if any. With d.mu
+// held.
+func (d *directory) full(address string, l *Limits) error {
+	if n := l.Connecting; n >= 0 && len(d.connecting) >= n {
+		return busy("connecting", n)
+	}
+	if n := l.ConnectingPerAddress; n >= 0 && address != "" && d.addresses[address] >= n {
+		return busy("connecting_per_address", n)
+	}
+	return nil
+}
+
+// busy is a limit that a client need only wait for.
+func busy(limit string, max int) error {
+	e := LimitExceeded(limit, max)
+	e.Code = 1013
+	return e
+}
+
+// depart takes s from those who have not sent CONNECT yet: it has, or is gone.
 func (d *directory) depart(s *Session) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	delete(d.connecting, s)
+	if address, ok := d.connecting[s]; ok {
+		delete(d.connecting, s)
+		count(d.addresses, address, -1)
+	}
 }
 
 // everyone is all, and those who have not sent CONNECT yet.

@@ -43,10 +43,13 @@ func TestDirectoryClaims(t *testing.T) {
 func TestDirectoryEveryone(t *testing.T) {
 	var d directory
 	d.init()
+	limits := DefaultPolicy().Limits
 	for i := range 5000 {
-		s := new(Session)
+		s := &Session{handshake: new(Handshake)}
 		id := fmt.Sprint("session-", i)
-		d.arrive(s)
+		if err := d.arrive(s, &limits); err != nil {
+			t.Fatal(err)
+		}
 		start := make(chan struct{})
 		var wg sync.WaitGroup
 		wg.Go(func() {
@@ -85,5 +88,16 @@ func TestValidSessionID(t *testing.T) {
 		if got := validSessionID(tt.id); got != tt.want {
 			t.Errorf("%q: %v", tt.id, got)
 		}
+	}
+}
+
+func TestConnectingOff(t *testing.T) {
+	e := newTestBroker(t).Endpoint("/", Policy{Limits: Limits{Connecting: -1, ConnectingPerAddress: -1}})
+	for range 20_100 {
+		s, err := e.NewSession(discard{}, &Handshake{Address: "a"})
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer s.Closed(Ending{Code: 1006})
 	}
 }

@@ -62,9 +62,13 @@ type Attribute struct {
 }
 
 // NewSession makes the session of a new connection. It is the transport's
-// receiver; until CONNECT it counts for nobody. The error is [ErrDraining]
-// when the endpoint was closed or its broker is about to stop.
+// receiver. Until CONNECT it counts as connecting only. The error is
+// [ErrDraining] when the endpoint was closed or its broker is about to stop, or
+// an *Error that names the limit of those who are connecting.
 func (e *Endpoint) NewSession(t Transport, hs *Handshake) (*Session, error) {
+	if e.Draining() {
+		return nil, ErrDraining
+	}
 	p := e.Policy()
 	now := stamp()
 	_, textOnly := t.(TextOnly)
@@ -78,7 +82,10 @@ func (e *Endpoint) NewSession(t Transport, hs *Handshake) (*Session, error) {
 	s.beat.pinged = -1
 	// first be seen by Close and Drain, then look whether they came before
 	e.broker.open.Add(1)
-	e.broker.sessions.arrive(s)
+	if err := e.broker.sessions.arrive(s, &p.Limits); err != nil {
+		e.broker.open.Add(-1)
+		return nil, err
+	}
 	if e.Draining() {
 		e.broker.sessions.depart(s)
 		e.broker.open.Add(-1)
@@ -86,6 +93,18 @@ func (e *Endpoint) NewSession(t Transport, hs *Handshake) (*Session, error) {
 	}
 	e.broker.wheel.schedule(s, s.connectBy)
 	return s, nil
+}
+
+// Admits returns the error that NewSession would return now for a connection
+// from the address: for a transport that can refuse it at less cost.
+func (e *Endpoint) Admits(address string) error {
+	if e.Draining() {
+		return ErrDraining
+	}
+	d := &e.broker.sessions
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	return d.full(address, &e.Policy().Limits)
 }
 
 // Draining says that NewSession would refuse.

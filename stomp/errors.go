@@ -66,6 +66,9 @@ func LimitExceeded(limit string, max any) *Error {
 	return policyErrorf("limit exceeded: %s %v", limit, max)
 }
 
+// internalError is all that a client is told of what is wrong with the server.
+const internalError = "internal error"
+
 // asError makes a refusal of any error. Those of the frame codec are about the
 // client's bytes; what is not known is not for the client to read.
 func asError(err error) *Error {
@@ -88,5 +91,5 @@ func asError(err error) *Error {
 	if syntax, ok := errors.AsType[*frame.SyntaxError](err); ok {
 		return &Error{Message: syntax.Error(), Reason: ReasonProtocolError, Err: err}
 	}
-	return &Error{Message: "internal error", Reason: ReasonPolicy, Code: 1011, Err: err}
+	return &Error{Message: internalError, Reason: ReasonInternalError, Err: err}
 }

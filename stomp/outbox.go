@@ -1,6 +1,9 @@
 package stomp
 
-import "sync"
+import (
+	"errors"
+	"sync"
+)
 
 // outbox is what waits to be written to one session. It is bounded in bytes;
 // while there is something in it, one goroutine writes.
@@ -31,15 +34,15 @@ var queuePool = sync.Pool{New: func() any { return new([]*Message) }}
 
 // send queues m. It never blocks: a queue over its limit ends the session.
 // A single message may be larger than the limit when nothing else waits.
-// From any goroutine.
+// From any goroutine. The hot path, hence no defer.
 func (s *Session) send(m *Message) {
 	o := &s.out
 	o.mu.Lock()
-	defer o.mu.Unlock()
 	if s.admits(len(m.Data), m.Binary) {
 		o.push(m)
 		o.start(s)
 	}
+	o.mu.Unlock()
 }
 
 // takes is what send would do with a message of n bytes at least that is not
@@ -181,6 +184,11 @@ func (s *Session) finish(last *Message, code int, text string, drop bool) {
 // nothing left. A feed is asked only when the queue is empty: it is read at
 // the pace of the socket.
 func (s *Session) write() {
+	defer func() {
+		if v := recover(); v != nil { // of the transport: it is in no state to write to
+			s.broken(s.panicked(v))
+		}
+	}()
 	o := &s.out
 	written, turn := 0, 0
 	for {
@@ -260,10 +268,12 @@ func (s *Session) broken(err error) {
 	o.state = outboxClosed
 	s.broker.stats.dropped.Add(o.discard())
 	o.mu.Unlock()
-	reason := ReasonConnectionLost
-	if isTimeout(err) {
-		reason = ReasonSlowConsumer
+	end := End{Reason: ReasonConnectionLost, Err: err}
+	if refused, ok := errors.AsType[*Error](err); ok {
+		end.Reason = refused.Reason
+	} else if isTimeout(err) {
+		end.Reason = ReasonSlowConsumer
 	}
-	s.end(End{Reason: reason, Err: err})
+	s.end(end)
 	s.transport.Abort()
 }

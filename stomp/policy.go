@@ -63,7 +63,8 @@ type Limits struct {
 	// no limit. Default: 10000.
 	FramesPerSecond int
 	// Pending is how many bytes may wait to be written to one session.
-	// Beyond: ReasonSlowConsumer. Default: 1 MiB.
+	// Beyond: ReasonSlowConsumer. Default: 1 MiB, or four times Frame.Frame if
+	// that is more, so that one message does not keep the next from waiting.
 	Pending int
 	// Connect is how long a connection may take to send CONNECT. Default: 10s.
 	Connect time.Duration
@@ -72,7 +73,14 @@ type Limits struct {
 	// SessionsPerUser and SessionsPerAddress, of the broker, at the same time;
 	// negative: no limit. Default: 1000 and 10000.
 	SessionsPerUser, SessionsPerAddress int
+	// Connecting is how many connections of the broker may not have sent
+	// CONNECT yet, and ConnectingPerAddress how many of an address; negative:
+	// no limit. Default: 20000 and 10000.
+	Connecting, ConnectingPerAddress int
 }
+
+// pendingFrames is how many of the largest frames may wait by default.
+const pendingFrames = 4
 
 // ClientDataHeader is the CONNECT header in which a client may tell its client
 // data. Its length has a limit of its own, apart from other header lines.
@@ -101,6 +109,7 @@ func DefaultPolicy() Policy {
 			Sessions:           100_000,
 			SessionsPerUser:    1000,
 			SessionsPerAddress: 10_000,
+			Connecting:         20_000, ConnectingPerAddress: 10_000,
 		},
 	}
 }
@@ -130,7 +139,9 @@ func (p Policy) withDefaults() Policy {
 	orInt(&p.Limits.FramesPerSecond, d.Limits.FramesPerSecond)
 	orInt(&p.Limits.SessionsPerUser, d.Limits.SessionsPerUser)
 	orInt(&p.Limits.SessionsPerAddress, d.Limits.SessionsPerAddress)
-	orInt(&p.Limits.Pending, d.Limits.Pending)
+	orInt(&p.Limits.Connecting, d.Limits.Connecting)
+	orInt(&p.Limits.ConnectingPerAddress, d.Limits.ConnectingPerAddress)
+	orInt(&p.Limits.Pending, max(d.Limits.Pending, pendingFrames*p.Limits.Frame.Frame))
 	orInt(&p.Limits.Sessions, d.Limits.Sessions)
 	return p
 }

@@ -34,6 +34,9 @@ const (
 	ReasonServerCrash
 	// ReasonNodeLost is an end on another node that died.
 	ReasonNodeLost
+	// ReasonInternalError is a fault of the server's: a panic, or an error that
+	// is not for the client to read.
+	ReasonInternalError
 
 	numReasons
 )
@@ -59,6 +62,7 @@ var reasons = [numReasons]reasonInfo{
 	ReasonServerShutdown:   {name: "server-shutdown", code: 1012, text: "server shutdown", reconnect: true},
 	ReasonServerCrash:      {name: "server-crash", code: 1006, reconnect: true},
 	ReasonNodeLost:         {name: "node-lost", code: 1006, reconnect: true},
+	ReasonInternalError:    {name: "internal-error", code: 1011, text: internalError, reconnect: true},
 }
 
 // String is the reason's name on the wire, such as "connection-lost".

@@ -24,6 +24,7 @@ func TestReasons(t *testing.T) {
 		{ReasonServerShutdown, "server-shutdown", 1012, false, true, false, true},
 		{ReasonServerCrash, "server-crash", 1006, false, true, false, false},
 		{ReasonNodeLost, "node-lost", 1006, false, true, false, false},
+		{ReasonInternalError, "internal-error", 1011, false, true, false, true},
 	}
 	var all []Reason
 	for _, w := range want {

@@ -116,13 +116,19 @@ func (s *Session) connectedNow() bool {
 func (s *Session) Endpoint() *Endpoint { return s.endpoint }
 
 // Receive implements [Receiver].
-func (s *Session) Receive(p []byte, _ bool) error {
+func (s *Session) Receive(p []byte, _ bool) (err error) {
+	defer func() {
+		if v := recover(); v != nil {
+			s.fail(s.panicked(v), nil)
+			err = ErrEnded
+		}
+	}()
 	now := stamp()
 	s.beat.lastIn.Store(now)
 	s.beat.lastBytes.Store(now)
 	s.broker.stats.bytesIn.Add(uint64(len(p)))
 	s.decoder.SetLimits(&s.endpoint.Policy().Limits.Frame) // they may have changed
-	err := s.decoder.Decode(p, s.frame)
+	err = s.decoder.Decode(p, s.frame)
 	if err != nil && !errors.Is(err, ErrEnded) {
 		s.fail(err, nil)
 		err = ErrEnded
@@ -151,6 +157,7 @@ func (s *Session) Closed(e Ending) {
 		s.abort.Stop()
 	}
 	s.mu.Unlock()
+	s.broker.sessions.depart(s)
 	s.broker.open.Add(-1)
 }
 
@@ -215,23 +222,10 @@ const closeTimeout = 5 * time.Second
 // end is the only way that a session ends.
 func (s *Session) end(e End) bool {
 	now := stamp()
-	s.mu.Lock()
-	if s.phase == phaseEnded || e.late && s.phase != phaseConnecting {
-		s.mu.Unlock()
+	was, version, hs, ok := s.stop(e.late)
+	if !ok {
 		return false
 	}
-	was, version, hs := s.phase, s.version, s.handshake
-	s.phase = phaseEnded
-	s.gone.Store(true)
-	for _, sub := range s.subs {
-		s.detach(sub)
-	}
-	s.subs = nil
-	s.broker.replies.forget(s)
-	s.broker.wheel.remove(s)
-	s.abort = time.AfterFunc(closeTimeout, s.transport.Abort)
-	s.mu.Unlock()
-
 	info := e.Reason.info()
 	if e.Code == 0 {
 		e.Code = info.code
@@ -257,17 +251,37 @@ func (s *Session) end(e End) bool {
 
 	s.log(e, hs)
 	if was == phaseConnecting {
-		s.broker.sessions.depart(s)
 		return true
 	}
 	s.broker.quota.leave(hs)
 	s.endpoint.sessions.Add(-1)
 	s.broker.stats.ended(e)
 	if s.broker.observer != nil {
-		s.broker.observer.Ended(s, e)
+		s.shield(func() { s.broker.observer.Ended(s, e) })
 	}
 	s.broker.sessions.release(s.id) // not before the observer knows
 	return true
+}
+
+// stop takes the session out of everything, once, and says what it was until
+// then.
+func (s *Session) stop(late bool) (was phase, v frame.Version, hs *Handshake, ok bool) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.phase == phaseEnded || late && s.phase != phaseConnecting {
+		return 0, 0, nil, false
+	}
+	was = s.phase
+	s.phase = phaseEnded
+	s.gone.Store(true)
+	s.abort = time.AfterFunc(closeTimeout, s.transport.Abort)
+	for _, sub := range s.subs {
+		s.shield(func() { s.detach(sub) })
+	}
+	s.subs = nil
+	s.broker.replies.forget(s)
+	s.broker.wheel.remove(s)
+	return was, s.version, s.handshake, true
 }
 
 func (s *Session) log(e End, hs *Handshake) {
@@ -283,6 +297,16 @@ func (s *Session) log(e End, hs *Handshake) {
 		attrs = append(attrs, "error", e.Err)
 	}
 	l.Debug("session ended", attrs...)
+}
+
+// look is tick, after which the session ends if that panics.
+func (s *Session) look(now int64) (next int64) {
+	defer func() {
+		if v := recover(); v != nil {
+			s.fail(s.panicked(v), nil)
+		}
+	}()
+	return s.tick(now)
 }
 
 // tick looks after the session's silence and returns when to look again. The

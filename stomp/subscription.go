@@ -147,11 +147,23 @@ func (s *Session) removeSubscription(id, destination string) bool {
 // writer: the next message of each feed. Queues are told that there is room.
 func (s *Session) pull() *[]*Message {
 	s.mu.Lock()
-	defer s.mu.Unlock()
-	if s.pulls == 0 {
+	pulls := s.pulls
+	s.mu.Unlock()
+	if pulls == 0 { // as a rule
 		return nil
 	}
-	var batch *[]*Message
+	return s.pullNow()
+}
+
+// pullNow is apart from pull: its frame makes the stack of every writer grow.
+func (s *Session) pullNow() (batch *[]*Message) {
+	defer func() {
+		if v := recover(); v != nil {
+			s.fail(s.panicked(v), nil) // which the writer writes next
+		}
+	}()
+	s.mu.Lock()
+	defer s.mu.Unlock()
 	bytes := 0
 	for i := range s.subs {
 		if bytes >= pullBytes {

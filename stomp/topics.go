@@ -82,10 +82,13 @@ func (t *topic) publish(destination string, p *publication, nextID func() uint64
 		id := nextID()
 		var m *Message
 		for _, sub := range g.members {
-			if g.ack && !sub.note(id) || m == nil && !sub.session.takes(p.size, p.binary) {
+			if g.ack && !sub.note(id) {
 				continue
 			}
 			if m == nil {
+				if !sub.session.takes(p.size, p.binary) {
+					continue
+				}
 				m = p.encode(g.variant, destination, id)
 			}
 			sub.session.send(m)

@@ -86,7 +86,7 @@ func (w *wheel) run() {
 		for {
 			due, more := w.take(now / int64(tick))
 			for _, s := range due {
-				next := s.tick(now)
+				next := s.look(now)
 				w.mu.Lock()
 				if s.place.state == wheelOut {
 					w.insert(s, next)

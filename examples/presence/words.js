@@ -19,6 +19,7 @@ export const REASONS = {
   'server-shutdown': 'the server was shut down',
   'server-crash': 'the server crashed',
   'node-lost': 'their server was lost',
+  'internal-error': 'something went wrong in the server',
 };
 
 /** The reasons that are a proper end. A change says so itself with `clean`, unless it is a compact one. */

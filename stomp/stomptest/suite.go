@@ -38,8 +38,9 @@ func Run(t *testing.T, dial Dialer) {
 	}
 }
 
-// topic is a destination that nobody else uses.
-func topic() string { return "/topic/stomptest/" + rand.Text() }
+// topic is a destination that nobody else uses, of one segment, as RabbitMQ
+// wants it.
+func topic() string { return "/topic/stomptest-" + rand.Text() }
 
 // connected is a client after CONNECTED.
 func connected(t *testing.T, dial Dialer, header ...string) *Client {

@@ -83,7 +83,11 @@ func Accept(w http.ResponseWriter, r *http.Request, c Config, open func(stomp.Tr
 	conn := newConn(ws, late.conn.upgraded(), c)
 	receiver, err := open(conn)
 	if err != nil {
-		conn.Close(websocket.CloseServiceRestart, err.Error())
+		code := websocket.CloseServiceRestart
+		if refused, ok := errors.AsType[*stomp.Error](err); ok && refused.Code != 0 {
+			code = refused.Code
+		}
+		conn.Close(code, err.Error())
 		conn.Abort()
 		return fmt.Errorf("opening session: %w", err)
 	}

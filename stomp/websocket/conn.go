@@ -2,8 +2,10 @@ package websocket
 
 import (
 	"errors"
+	"fmt"
 	"io"
 	"net"
+	"runtime/debug"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -127,16 +129,28 @@ func (c *conn) read(receiver stomp.Receiver) {
 	})
 	c.ws.SetCloseHandler(func(int, string) error { return nil }) // answered in end
 
-	var err error
-	discard := false
-	for err == nil {
-		var r io.Reader
-		if _, r, err = c.ws.NextReader(); err != nil {
-			break
+	c.end(receiver, c.messages(receiver))
+}
+
+// messages passes on what comes, until something ends it.
+func (c *conn) messages(receiver stomp.Receiver) (err error) {
+	defer func() {
+		if v := recover(); v != nil { // ours or gorilla's: the session's own it recovers itself
+			err = fmt.Errorf("panic: %v\n%s", v, debug.Stack())
+			receiver.Fail(err)
+			_, _ = io.Copy(io.Discard, c.out.Conn) // until the session has closed it
 		}
-		err = c.message(r, receiver, &discard)
+	}()
+	discard := false
+	for {
+		_, r, err := c.ws.NextReader()
+		if err == nil {
+			err = c.message(r, receiver, &discard)
+		}
+		if err != nil {
+			return err
+		}
 	}
-	c.end(receiver, err)
 }
 
 // message passes one message on. After an error of the receiver what comes is
