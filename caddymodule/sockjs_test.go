@@ -341,28 +341,71 @@ func TestSockJSExit(t *testing.T) {
 		case <-time.After(patience):
 			t.Fatalf("%s: was not told", c.transport)
 		}
-	}
-}
-
-// An endpoint that is gone closes its sessions: all are told why, and those
-// with a stream get the close frame; who polls finds nobody to ask any more.
-func TestSockJSEndpointRemoved(t *testing.T) {
-	resetEvents(t)
-	s := run(t, withSockJS("", ""))
-	var clients []*pollingClient
-	for _, transport := range httpTransports {
-		clients = append(clients, dialHTTP(t, s, "/ws", transport))
-	}
-	s.load(sharedBroker(""))
-	for _, c := range clients {
 		if m := c.expect("ERROR"); m.header["message"] != "endpoint removed" {
 			t.Errorf("%s: %v", c.transport, m)
 		}
-		if c.transport == "xhr" || c.transport == "jsonp" {
-			<-c.ended
-		} else {
-			c.expectEnd(`c[1001,"endpoint removed"]`)
-		}
+		c.expectEnd(`c[1001,"endpoint removed"]`) // 1012 where the process exits, which this one does not
 	}
-	eventually(t, "no response to be open", func() bool { return stacks("sockjs.(*response).run") == 0 })
+}
+
+// Who polled and does not come back holds up an exit no longer than drain.
+func TestSockJSExitWithoutPoller(t *testing.T) {
+	resetEvents(t)
+	config := strings.Replace(withSockJS("drain 500ms", ""), "disconnect_delay 300ms", "disconnect_delay 1m", 1)
+	s := run(t, config)
+	c := &pollingClient{t: t, transport: "xhr", base: s.http("/ws") + "/000/vanishing0", http: http.DefaultClient}
+	if err := c.ask(t.Context(), func(string) {}); err != nil {
+		t.Fatal(err)
+	}
+	started := time.Now()
+	s.stop()
+	if took := time.Since(started); took < 400*time.Millisecond || took > 2*time.Second {
+		t.Errorf("stopping took %s, drain is 500ms", took)
+	}
+	if left := sockjsSessionsOf("chat"); left != nil {
+		t.Errorf("%d sessions are kept", left.Len())
+	}
+}
+
+// An endpoint that is gone closes its sessions: all are told why and get the
+// close frame, those who poll too, as long as they use connections that they
+// have. The new configuration does not know who comes on another.
+func TestSockJSEndpointRemoved(t *testing.T) {
+	const shared = "{\n\t$GLOBAL\n\tstomp {\n\t\tbroker shared\n\t}\n}\n"
+	site := func(endpoint string) string {
+		return shared + "http://localhost:$PORT, http://127.0.0.1:$PORT {\n" + endpoint + "\n}\n"
+	}
+	onShared := `stomp /ws {
+	name chat
+	broker shared
+	origins *
+	sockjs {
+		transports websocket xhr_streaming xhr eventsource htmlfile jsonp
+	}
+}`
+	for _, tt := range []struct{ name, before, after string }{
+		{"with its broker", withSockJS("", ""), site("stomp /stay {\nbroker shared\n}")},
+		{"from a broker that stays", site(onShared + "\nstomp /stay {\nbroker shared\n}"), site("stomp /stay {\nbroker shared\n}")},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			resetEvents(t)
+			s := run(t, tt.before)
+			var clients []*pollingClient
+			for _, transport := range httpTransports {
+				clients = append(clients, dialHTTP(t, s, "/ws", transport))
+			}
+			started := time.Now()
+			s.load(tt.after)
+			if took := time.Since(started); took > 2*time.Second { // drain is 3s
+				t.Errorf("the reload took %s", took)
+			}
+			for _, c := range clients {
+				if m := c.expect("ERROR"); m.header["message"] != "endpoint removed" {
+					t.Errorf("%s: %v", c.transport, m)
+				}
+				c.expectEnd(`c[1001,"endpoint removed"]`)
+			}
+			eventually(t, "no response to be open", func() bool { return stacks("sockjs.(*response).run") == 0 })
+		})
+	}
 }

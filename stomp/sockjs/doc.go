@@ -17,7 +17,7 @@
 //
 // # Lock order
 //
-//	session.receiving -> Sessions.mu -> session.mu
+//	session.receiving -> Sessions.mu
 //	session.receiving -> (Config.Open, the receiver)
 //	session.mu -> Sessions.mu is never taken
 package sockjs

@@ -2,7 +2,9 @@ package sockjs
 
 import (
 	"context"
+	"maps"
 	"net/http"
+	"slices"
 	"strings"
 	"sync"
 	"time"
@@ -31,11 +33,19 @@ func (ss *Sessions) Len() int {
 // drainPoll is how often Drain looks.
 const drainPoll = 5 * time.Millisecond
 
-// Drain returns when there is no client left that could be told of the end of
-// its session: each was given the close frame, was lost or is forgotten. It is
-// for when all were closed and their URLs are about to go; ctx bounds it.
+// Drain returns when of the sessions that there are now no client is left that
+// could be told of the end: each was given the close frame, was lost or is
+// forgotten. It is for when all were closed and their URLs are about to go;
+// ctx bounds it.
 func (ss *Sessions) Drain(ctx context.Context) {
-	for ss.untold() {
+	ss.mu.Lock()
+	all := slices.Collect(maps.Values(ss.byKey))
+	ss.mu.Unlock()
+	for {
+		all = slices.DeleteFunc(all, func(s *session) bool { return s.toldOfTheEnd() || !ss.has(s) })
+		if len(all) == 0 {
+			return
+		}
 		select {
 		case <-ctx.Done():
 			return
@@ -44,15 +54,10 @@ func (ss *Sessions) Drain(ctx context.Context) {
 	}
 }
 
-func (ss *Sessions) untold() bool {
+func (ss *Sessions) has(s *session) bool {
 	ss.mu.Lock()
 	defer ss.mu.Unlock()
-	for _, s := range ss.byKey {
-		if !s.toldOfTheEnd() {
-			return true
-		}
-	}
-	return false
+	return ss.byKey[s.key] == s
 }
 
 // find returns a session that r may use, nil if there is none with the key. A
