@@ -132,7 +132,7 @@ for (const [transport, name] of Object.entries({ ...transportsInNode, ...blindTr
   test(`${transport}: socket.close()`, { timeout: 180_000 }, async () => {
     for (let i = 0; i < 5; i++) {
       const one = await client();
-      if (transport === 'xhr-polling') await one.polling();
+      if (transport === 'xhr-polling' || transport === 'jsonp') await one.polling();
       const from = now();
       one.close();
       // Over HTTP, sockjs-client says nothing: it aborts its request.

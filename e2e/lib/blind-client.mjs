@@ -4,7 +4,7 @@ import { randomBytes } from 'node:crypto';
 import { request } from 'node:http';
 import { send } from './http.mjs';
 import { decodeFrames, encodeFrame } from './stomp-frame.mjs';
-import { Mailbox, within } from './wait.mjs';
+import { Mailbox, eventually, within } from './wait.mjs';
 
 /** By their names, as transportsInNode has the others. */
 export const blindTransports = { htmlfile: 'htmlfile', jsonp: 'jsonp' };
@@ -18,6 +18,7 @@ export class BlindClient {
   #sending = Promise.resolve();
 
   constructor(url, transport) {
+    this.endpoint = url;
     this.key = randomBytes(8).toString('hex');
     this.url = `${url}/000/${this.key}`;
     this.transport = transport;
@@ -118,6 +119,12 @@ export class BlindClient {
   async disconnect() {
     await this.request('DISCONNECT', {});
     clearInterval(this.beating);
+  }
+
+  /** Over jsonp: a poll is open. It was under way before the question, which takes connections of its own. */
+  async polling() {
+    await eventually('a poll under way', () => !this.asked.res && this.asked.writableFinished);
+    for (let i = 0; i < 3; i++) await send(`${this.endpoint}/info`);
   }
 
   /** What the element of a page does that is left: its request is given up. */
