@@ -99,8 +99,10 @@ func (c *claim) release() {
 	if r == nil {
 		return
 	}
+	ctx, cancel := context.WithTimeout(context.Background(), c.drain)
+	defer cancel()
 	if refs, _ := brokers.References(c.name); refs == 1 {
-		c.drainBroker()
+		c.drainBroker(ctx)
 	} else {
 		r.mu.Lock()
 		r.claims = slices.DeleteFunc(r.claims, func(other *claim) bool { return other == c })
@@ -117,6 +119,9 @@ func (c *claim) release() {
 		for _, e := range removed {
 			e.Close(1001, "endpoint removed")
 		}
+		for _, e := range removed {
+			drainSockJS(ctx, e.Name())
+		}
 	}
 	_, _ = brokers.Delete(c.name) // Destruct returns no error
 }
@@ -131,13 +136,14 @@ func (r *running) claimed(endpoint string) bool {
 
 // drainBroker ends all sessions. There are no peers left who could be told of
 // the others; events are.
-func (c *claim) drainBroker() {
-	ctx, cancel := context.WithTimeout(context.Background(), c.drain)
-	defer cancel()
+func (c *claim) drainBroker(ctx context.Context) {
 	c.running.registry.Silence()
 	if caddy.Exiting() {
 		c.running.broker.Drain(ctx, 1012, "server shutdown")
 	} else {
 		c.running.broker.Drain(ctx, 1001, "endpoint removed")
+	}
+	for name := range c.live {
+		drainSockJS(ctx, name)
 	}
 }

@@ -1,6 +1,7 @@
 package caddymodule
 
 import (
+	"context"
 	"errors"
 	"net/http"
 	"slices"
@@ -51,6 +52,25 @@ var sockjsSessions = caddy.NewUsagePool()
 type pooledSessions struct{ *sockjs.Sessions }
 
 func (pooledSessions) Destruct() error { return nil }
+
+// sockjsSessionsOf are the sessions of an endpoint, nil if it has no SockJS.
+func sockjsSessionsOf(endpoint string) (found *sockjs.Sessions) {
+	sockjsSessions.Range(func(name, value any) bool {
+		if name == endpoint {
+			found = value.(pooledSessions).Sessions
+		}
+		return found == nil
+	})
+	return found
+}
+
+// drainSockJS waits until the clients of an endpoint that poll know that their
+// sessions are over, and why: afterwards its handler is gone.
+func drainSockJS(ctx context.Context, endpoint string) {
+	if sessions := sockjsSessionsOf(endpoint); sessions != nil {
+		sessions.Drain(ctx)
+	}
+}
 
 // sockjsTransports are served by default: those whose requests tell their
 // origin.

@@ -11,6 +11,7 @@ import (
 	"net/http"
 	"net/url"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 )
@@ -32,6 +33,7 @@ type pollingClient struct {
 	ended     chan struct{}      // closed when nothing more comes
 	end       string             // the close frame, or what went wrong
 	receipt   int
+	asked     atomic.Int64 // responses that carried frames
 }
 
 // dialHTTP connects over an HTTP transport, with further header lines of the
@@ -103,6 +105,7 @@ func (c *pollingClient) ask(ctx context.Context, frame func(string)) error {
 	if resp.StatusCode != http.StatusOK || resp.Header.Get("Content-Encoding") != "" {
 		return fmt.Errorf("status %d, %v", resp.StatusCode, resp.Header)
 	}
+	c.asked.Add(1)
 	empty := true
 	for r := bufio.NewReader(resp.Body); ; empty = false {
 		line, err := r.ReadString('\n')

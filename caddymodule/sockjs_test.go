@@ -241,14 +241,23 @@ func TestSockJSLogFilter(t *testing.T) {
 }
 
 // Reloads end responses at a frame's end: nothing is lost, nothing comes
-// twice, nobody leaves, and nothing of the old configurations stays.
+// twice, nobody leaves, and nothing of the old configurations stays. There are
+// 20 reloads with 100 clients on all transports together, and with
+// SOCKJS_RELOADS=full 100 with 100 on each.
 func TestSockJSReloads(t *testing.T) {
 	resetEvents(t)
-	const reloads, each = 20, 20
-	config := func(i int) string { return withSockJS("limits {\nsubscriptions "+strconv.Itoa(10+i)+"\n}", "") }
-	s := run(t, strings.ReplaceAll(config(0), "disconnect_delay 300ms", "disconnect_delay 10s"))
+	reloads, each, pause := 20, 20, 2*time.Millisecond
+	if os.Getenv("SOCKJS_RELOADS") == "full" {
+		reloads, each, pause = 100, 100, 50*time.Millisecond
+	}
+	config := func(i int) string {
+		return strings.Replace(withSockJS("limits {\nsubscriptions "+strconv.Itoa(10+i)+"\n}", ""), "300ms", "10s", 1)
+	}
+	s := run(t, config(0))
 	watcher := dial(t, s.ws("/ws"))
 	watcher.subscribe("/topic/presence")
+	upward := dial(t, s.ws("/ws"))
+	upward.subscribe("/topic/up")
 	var clients []*pollingClient
 	for _, transport := range httpTransports {
 		for range each {
@@ -260,55 +269,93 @@ func TestSockJSReloads(t *testing.T) {
 	}
 
 	sender := dial(t, s.ws("/ws"))
-	stop, sent := make(chan struct{}), make(chan int)
-	go func() {
-		n := 0
-		for ; ; n++ {
+	stop, sent := make(chan struct{}), make(chan int, 1)
+	var all sync.WaitGroup
+	all.Go(func() {
+		for n := 0; ; n++ {
 			select {
 			case <-stop:
+				sender.send("SEND", "end", "destination:/topic/numbers")
 				sent <- n
 				return
-			case <-time.After(2 * time.Millisecond):
+			case <-time.After(pause):
 				sender.send("SEND", strconv.Itoa(n), "destination:/topic/numbers")
 			}
 		}
-	}()
+	})
+	for _, c := range clients {
+		all.Go(func() { c.count(t) })
+	}
+	up := 0
+	started := time.Now()
 	for i := range reloads {
-		s.load(strings.ReplaceAll(config(i+1), "disconnect_delay 300ms", "disconnect_delay 10s"))
+		var before []int64
+		for _, c := range clients {
+			before = append(before, c.asked.Load())
+		}
+		s.load(config(i + 1))
+		if i%3 > 0 { // or at once again
+			eventually(t, "all clients to ask again", func() bool {
+				for k, c := range clients {
+					if c.asked.Load() == before[k] {
+						return false
+					}
+				}
+				return true
+			})
+		}
 		if i%5 == 0 { // and the other way
 			for _, c := range clients {
-				c.send("SEND", "up", "destination:/topic/up")
+				c.send("SEND", c.session+" "+strconv.Itoa(i), "destination:/topic/up")
+			}
+			heard := make(map[string]bool)
+			for range clients {
+				session, number, _ := strings.Cut(upward.expect("MESSAGE").body, " ")
+				if number != strconv.Itoa(i) || heard[session] {
+					t.Fatalf("%s sent %s, in round %d", session, number, i)
+				}
+				heard[session] = true
+				up++
 			}
 		}
 	}
+	took := time.Since(started)
 	close(stop)
-	n := <-sent
-	var all sync.WaitGroup
-	for _, c := range clients {
-		all.Go(func() {
-			for i := range n {
-				select {
-				case m := <-c.frames:
-					if m.body != strconv.Itoa(i) {
-						t.Errorf("%s: got %v, want %d", c.transport, m, i)
-						return
-					}
-				case <-c.ended:
-					t.Errorf("%s: ended with %s before %d", c.transport, c.end, i)
-					return
-				case <-time.After(patience):
-					t.Errorf("%s: %d did not come", c.transport, i)
-					return
-				}
-			}
-		})
-	}
 	all.Wait()
+	asked := 0
+	upward.quiet()
+	for _, c := range clients {
+		asked += int(c.asked.Load())
+	}
+	t.Logf("%d reloads in %s, %d clients on each of %d transports, %d messages to each, %d from all, in %d responses",
+		reloads, took.Round(time.Millisecond), each, len(httpTransports), <-sent, up, asked)
 	watcher.quiet()
 	wantReferences(t, map[string]int{"chat": 1})
 	eventually(t, "the old servers to be gone", func() bool {
 		return stacks("sockjs.(*response).run") <= len(clients) && stacks("http.(*Server).Shutdown") == 0
 	})
+}
+
+// count reads numbers in order until "end".
+func (c *pollingClient) count(t *testing.T) {
+	for i := 0; ; i++ {
+		select {
+		case m := <-c.frames:
+			if m.body == "end" {
+				return
+			}
+			if m.body != strconv.Itoa(i) {
+				t.Errorf("%s: got %v, want %d", c.transport, m, i)
+				return
+			}
+		case <-c.ended:
+			t.Errorf("%s: ended with %s before %d", c.transport, c.end, i)
+			return
+		case <-time.After(patience):
+			t.Errorf("%s: %d did not come", c.transport, i)
+			return
+		}
+	}
 }
 
 // stacks is how many goroutines are in a function.
@@ -341,28 +388,71 @@ func TestSockJSExit(t *testing.T) {
 		case <-time.After(patience):
 			t.Fatalf("%s: was not told", c.transport)
 		}
-	}
-}
-
-// An endpoint that is gone closes its sessions: all are told why, and those
-// with a stream get the close frame; who polls finds nobody to ask any more.
-func TestSockJSEndpointRemoved(t *testing.T) {
-	resetEvents(t)
-	s := run(t, withSockJS("", ""))
-	var clients []*pollingClient
-	for _, transport := range httpTransports {
-		clients = append(clients, dialHTTP(t, s, "/ws", transport))
-	}
-	s.load(sharedBroker(""))
-	for _, c := range clients {
 		if m := c.expect("ERROR"); m.header["message"] != "endpoint removed" {
 			t.Errorf("%s: %v", c.transport, m)
 		}
-		if c.transport == "xhr" || c.transport == "jsonp" {
-			<-c.ended
-		} else {
-			c.expectEnd(`c[1001,"endpoint removed"]`)
-		}
+		c.expectEnd(`c[1001,"endpoint removed"]`) // 1012 where the process exits, which this one does not
 	}
-	eventually(t, "no response to be open", func() bool { return stacks("sockjs.(*response).run") == 0 })
+}
+
+// Who polled and does not come back holds up an exit no longer than drain.
+func TestSockJSExitWithoutPoller(t *testing.T) {
+	resetEvents(t)
+	config := strings.Replace(withSockJS("drain 500ms", ""), "disconnect_delay 300ms", "disconnect_delay 1m", 1)
+	s := run(t, config)
+	c := &pollingClient{t: t, transport: "xhr", base: s.http("/ws") + "/000/vanishing0", http: http.DefaultClient}
+	if err := c.ask(t.Context(), func(string) {}); err != nil {
+		t.Fatal(err)
+	}
+	started := time.Now()
+	s.stop()
+	if took := time.Since(started); took < 400*time.Millisecond || took > 2*time.Second {
+		t.Errorf("stopping took %s, drain is 500ms", took)
+	}
+	if left := sockjsSessionsOf("chat"); left != nil {
+		t.Errorf("%d sessions are kept", left.Len())
+	}
+}
+
+// An endpoint that is gone closes its sessions: all are told why and get the
+// close frame, those who poll too, as long as they use connections that they
+// have. The new configuration does not know who comes on another.
+func TestSockJSEndpointRemoved(t *testing.T) {
+	const shared = "{\n\t$GLOBAL\n\tstomp {\n\t\tbroker shared\n\t}\n}\n"
+	site := func(endpoint string) string {
+		return shared + "http://localhost:$PORT, http://127.0.0.1:$PORT {\n" + endpoint + "\n}\n"
+	}
+	onShared := `stomp /ws {
+	name chat
+	broker shared
+	origins *
+	sockjs {
+		transports websocket xhr_streaming xhr eventsource htmlfile jsonp
+	}
+}`
+	for _, tt := range []struct{ name, before, after string }{
+		{"with its broker", withSockJS("", ""), site("stomp /stay {\nbroker shared\n}")},
+		{"from a broker that stays", site(onShared + "\nstomp /stay {\nbroker shared\n}"), site("stomp /stay {\nbroker shared\n}")},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			resetEvents(t)
+			s := run(t, tt.before)
+			var clients []*pollingClient
+			for _, transport := range httpTransports {
+				clients = append(clients, dialHTTP(t, s, "/ws", transport))
+			}
+			started := time.Now()
+			s.load(tt.after)
+			if took := time.Since(started); took > 2*time.Second { // drain is 3s
+				t.Errorf("the reload took %s", took)
+			}
+			for _, c := range clients {
+				if m := c.expect("ERROR"); m.header["message"] != "endpoint removed" {
+					t.Errorf("%s: %v", c.transport, m)
+				}
+				c.expectEnd(`c[1001,"endpoint removed"]`)
+			}
+			eventually(t, "no response to be open", func() bool { return stacks("sockjs.(*response).run") == 0 })
+		})
+	}
 }

@@ -2,6 +2,8 @@ package caddymodule
 
 import (
 	"bufio"
+	"crypto/rand"
+	"crypto/tls"
 	"io"
 	"net"
 	"net/http"
@@ -78,5 +80,63 @@ func TestHandshakeWithBodyIsRefused(t *testing.T) {
 	defer resp.Body.Close()
 	if body, _ := io.ReadAll(resp.Body); resp.StatusCode != http.StatusBadRequest || !strings.Contains(string(body), "no body") {
 		t.Errorf("answered with %s %q", resp.Status, body)
+	}
+}
+
+// A stream that is idle for longer than Caddy lets a read or a write take is
+// cut by neither, over HTTP/1.1 and HTTP/2.
+func TestStreamOutlivesIdleTimeouts(t *testing.T) {
+	s := run(t, `{
+	$GLOBAL
+	servers {
+		timeouts {
+			read_body_idle 100ms
+			write_idle 100ms
+			idle 100ms
+		}
+	}
+}
+
+https://localhost:$PORT {
+	tls $TLS
+	encode
+	log
+	stomp /ws {
+		name chat
+		sockjs {
+			heartbeat 300ms
+		}
+	}
+}
+`)
+	for _, major := range []int{1, 2} {
+		transport := &http.Transport{TLSClientConfig: &tls.Config{InsecureSkipVerify: true}, ForceAttemptHTTP2: major == 2}
+		client := &http.Client{Timeout: patience, Transport: transport}
+		t.Cleanup(transport.CloseIdleConnections)
+		for _, name := range []string{"xhr_streaming", "eventsource"} {
+			method, body := http.MethodPost, io.Reader(strings.NewReader("a body"))
+			if name == "eventsource" {
+				method, body = http.MethodGet, nil
+			}
+			req, err := http.NewRequest(method, "https://localhost:"+s.port+"/ws/000/"+rand.Text()+"/"+name, body)
+			if err != nil {
+				t.Fatal(err)
+			}
+			resp, err := client.Do(req)
+			if err != nil {
+				t.Fatal(err)
+			}
+			lines := bufio.NewScanner(resp.Body)
+			beats := 0
+			for beats < 3 && lines.Scan() {
+				if line := lines.Text(); line == "h" || line == "data: h" {
+					beats++
+				}
+			}
+			if resp.ProtoMajor != major || beats < 3 {
+				t.Errorf("%s over %s: %d heartbeats, then %v", name, resp.Proto, beats, lines.Err())
+			}
+			_ = resp.Body.Close()
+		}
 	}
 }

@@ -4,6 +4,7 @@ import assert from 'node:assert/strict';
 import { fileURLToPath } from 'node:url';
 import { after, before, test } from 'node:test';
 import { Agent } from './lib/agent.mjs';
+import { BlindClient, blindTransports } from './lib/blind-client.mjs';
 import { Browser } from './lib/browser.mjs';
 import { Caddy } from './lib/caddy.mjs';
 import { record, saveLatencies, transportTable } from './lib/latency.mjs';
@@ -47,6 +48,21 @@ before(async () => {
 		heart_beat 1s 1s
 		sockjs
 	}
+	stomp /blind {
+		broker leaves
+		origins *
+		sockjs {
+			transports htmlfile jsonp
+		}
+	}
+	stomp /blind-beat {
+		broker leaves
+		origins *
+		heart_beat 1s 1s
+		sockjs {
+			transports htmlfile jsonp
+		}
+	}
 	${pagesSite(pages)}
 }`,
   });
@@ -78,9 +94,10 @@ function remember(transport, { session, key }) {
   keys.add(key);
 }
 
-for (const transport of Object.keys(transportsInNode)) {
+for (const [transport, name] of Object.entries({ ...transportsInNode, ...blindTransports })) {
   const socket = transport === 'websocket';
-  const name = transportsInNode[transport];
+  const blind = transport in blindTransports;
+  const [plain, beating] = blind ? ['/blind', '/blind-beat'] : ['/default', '/beat'];
   const lost = { reason: 'connection-lost', codes: [1006], clean: false };
 
   async function agent(endpoint, options) {
@@ -94,7 +111,7 @@ for (const transport of Object.keys(transportsInNode)) {
   }
 
   async function client() {
-    const one = await SockJSClient.connect(`${caddy.origin}/default`, transport);
+    const one = blind ? await BlindClient.connect(`${caddy.origin}${plain}`, transport, () => {}) : await SockJSClient.connect(`${caddy.origin}${plain}`, transport);
     assert.equal(one.transport, transport);
     remember(transport, one);
     await one.register({ over: transport });
@@ -115,13 +132,32 @@ for (const transport of Object.keys(transportsInNode)) {
   test(`${transport}: socket.close()`, { timeout: 180_000 }, async () => {
     for (let i = 0; i < 5; i++) {
       const one = await client();
-      if (transport === 'xhr-polling') await one.polling();
+      if (transport === 'xhr-polling' || transport === 'jsonp') await one.polling();
       const from = now();
       one.close();
       // Over HTTP, sockjs-client says nothing: it aborts its request.
       await leaves(name, '`socket.close()`', one.session, from, socket ? { reason: 'closed', codes: [1000, 1005], clean: true } : lost);
     }
   });
+
+  if (transport === 'jsonp') {
+    test(`${transport}: socket.close() between two polls`, { timeout: 180_000 }, async () => {
+      for (let i = 0; i < 3; i++) {
+        let closed;
+        const at = new Promise((resolve) => (closed = resolve));
+        const one = await BlindClient.connect(`${caddy.origin}${plain}`, transport, () => {
+          one.close();
+          closed(now());
+        });
+        remember(transport, one);
+        await one.register({ over: transport });
+        await observer.waitFor('joined', one.session, { timeout: 10_000 });
+        await one.subscribe('/topic/close');
+        one.frame('SEND', { destination: '/topic/close' }, 'now');
+        await leaves(name, '`socket.close()` between two polls', one.session, await at, lost);
+      }
+    });
+  }
 
   if (transport === 'xhr-polling') {
     test(`${transport}: socket.close() between two polls`, { timeout: 180_000 }, async () => {
@@ -142,7 +178,7 @@ for (const transport of Object.keys(transportsInNode)) {
 
   test(`${transport}: client process killed`, { timeout: 180_000 }, async () => {
     for (let i = 0; i < 3; i++) {
-      const { process, session } = await agent('/default');
+      const { process, session } = await agent(plain);
       const from = now();
       await process.kill();
       await leaves(name, 'client process `kill -9`', session, from, lost);
@@ -151,7 +187,7 @@ for (const transport of Object.keys(transportsInNode)) {
 
   test(`${transport}: client process stopped, heart-beats of 1 s`, { timeout: 180_000 }, async () => {
     for (let i = 0; i < 3; i++) {
-      const { process, session } = await agent('/beat', { beat: 1000 });
+      const { process, session } = await agent(beating, { beat: 1000 });
       const from = now();
       process.stop();
       try {

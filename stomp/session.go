@@ -247,13 +247,15 @@ func (s *Session) end(e End) bool {
 	if e.last != nil {
 		last = encode(version, e.last)
 	}
+	if was == phaseConnected {
+		s.broker.quota.leave(hs) // who sees the close may come back at once
+	}
 	s.finish(last, e.Code, e.Text, e.Reason == ReasonSlowConsumer)
 
 	s.log(e, hs)
 	if was == phaseConnecting {
 		return true
 	}
-	s.broker.quota.leave(hs)
 	s.endpoint.sessions.Add(-1)
 	s.broker.stats.ended(e)
 	if s.broker.observer != nil {

@@ -4,7 +4,10 @@ import { randomBytes } from 'node:crypto';
 import { request } from 'node:http';
 import { send } from './http.mjs';
 import { decodeFrames, encodeFrame } from './stomp-frame.mjs';
-import { Mailbox, within } from './wait.mjs';
+import { Mailbox, eventually, within } from './wait.mjs';
+
+/** By their names, as transportsInNode has the others. */
+export const blindTransports = { htmlfile: 'htmlfile', jsonp: 'jsonp' };
 
 const wasReset = (error) => error.code === 'ECONNRESET';
 
@@ -15,20 +18,23 @@ export class BlindClient {
   #sending = Promise.resolve();
 
   constructor(url, transport) {
-    this.url = `${url}/000/${randomBytes(8).toString('hex')}`;
+    this.endpoint = url;
+    this.key = randomBytes(8).toString('hex');
+    this.url = `${url}/000/${this.key}`;
     this.transport = transport;
   }
 
-  /** onMessage gets the frames MESSAGE, all other ones are kept. */
-  static async connect(url, transport, onMessage) {
+  /** onMessage gets the frames MESSAGE, all other ones are kept. beat: heart-beats in milliseconds. */
+  static async connect(url, transport, onMessage, { beat = 0 } = {}) {
     const client = new BlindClient(url, transport);
     client.onMessage = onMessage;
     const open = new Promise((resolve) => (client.opened = resolve));
     client.#receive();
     await within(`o over ${transport}`, 20_000, open);
-    client.frame('CONNECT', { 'accept-version': '1.2', host: 'localhost', 'heart-beat': '0,0' });
+    client.frame('CONNECT', { 'accept-version': '1.2', host: 'localhost', 'heart-beat': `${beat},${beat}` });
     const { headers } = await client.frames.waitFor('CONNECTED', (frame) => frame.command === 'CONNECTED', { timeout: 20_000 });
     client.session = headers.session;
+    if (beat) client.beating = setInterval(() => client.#send('\n'), beat * 0.8).unref();
     return client;
   }
 
@@ -45,7 +51,7 @@ export class BlindClient {
 
   #once() {
     return new Promise((resolve, reject) => {
-      const asked = request(`${this.url}/${this.transport}?c=callback`, { agent: false, headers: { connection: 'close' } }, (response) => {
+      const asked = (this.asked = request(`${this.url}/${this.transport}?c=callback`, { agent: false, headers: { connection: 'close' } }, (response) => {
         let text = '';
         response.on('error', (error) => reject(Object.assign(error, { answered: true })));
         response.on('end', () => (response.statusCode === 200 ? resolve() : reject(new Error(`${response.statusCode} ${text}`))));
@@ -56,7 +62,7 @@ export class BlindClient {
           for (let call; (call = calls.exec(text)); end = calls.lastIndex) this.#take(JSON.parse(call[1]));
           text = text.slice(end);
         });
-      });
+      }));
       asked.on('error', reject);
       asked.end();
     });
@@ -67,7 +73,7 @@ export class BlindClient {
     else if (frame[0] === 'c') this.closed.push(frame);
     else if (frame[0] === 'a') {
       for (const message of JSON.parse(frame.slice(1))) {
-        for (const decoded of decodeFrames(message)) {
+        for (const decoded of decodeFrames(message)) { // none in a heart-beat
           if (decoded.command === 'MESSAGE') this.onMessage(decoded);
           else this.frames.push(decoded);
         }
@@ -75,9 +81,13 @@ export class BlindClient {
     }
   }
 
-  /** One request at a time, in order. */
   frame(command, headers, body) {
-    const payload = JSON.stringify([encodeFrame(command, headers, body)]);
+    return this.#send(encodeFrame(command, headers, body));
+  }
+
+  /** One request at a time, in order. */
+  #send(message) {
+    const payload = JSON.stringify([message]);
     this.#sending = this.#sending.then(async () => {
       while (this.closed.length === 0) {
         try {
@@ -106,7 +116,21 @@ export class BlindClient {
     return this.request('SUBSCRIBE', { id: destination, destination });
   }
 
-  disconnect() {
-    return this.request('DISCONNECT', {});
+  async disconnect() {
+    await this.request('DISCONNECT', {});
+    clearInterval(this.beating);
+  }
+
+  /** Over jsonp: a poll is open. It was under way before the question, which takes connections of its own. */
+  async polling() {
+    await eventually('a poll under way', () => !this.asked.res && this.asked.writableFinished);
+    for (let i = 0; i < 3; i++) await send(`${this.endpoint}/info`);
+  }
+
+  /** What the element of a page does that is left: its request is given up. */
+  close() {
+    clearInterval(this.beating);
+    this.closed.push('given up');
+    this.asked.destroy();
   }
 }

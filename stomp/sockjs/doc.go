@@ -17,7 +17,7 @@
 //
 // # Lock order
 //
-//	Sessions.mu -> (Config.Open)
-//	session.receiving -> (the receiver)
+//	session.receiving -> Sessions.mu
+//	session.receiving -> (Config.Open, the receiver)
 //	session.mu -> Sessions.mu is never taken
 package sockjs

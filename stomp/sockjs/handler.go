@@ -162,18 +162,26 @@ func (h *Handler) carry(w http.ResponseWriter, r *http.Request, c Connection, na
 	newResponse(w, f, h.config.ResponseLimit).run(s, h, r.Context().Done())
 }
 
+// maxSegment bounds the server and session segments of a URL, in bytes; the
+// client library's have 3 and 8.
+const maxSegment = 128
+
 // splitSessionURL takes "/<server>/<session>/<transport>" apart. Server and
-// session must not be empty and have no dots.
+// session must not be empty, have no dots, and not be longer than maxSegment.
 func splitSessionURL(rest string) (server, session, transport string, ok bool) {
 	segments := strings.Split(rest, "/")
 	if len(segments) != 4 || segments[0] != "" {
 		return "", "", "", false
 	}
 	server, session, transport = segments[1], segments[2], segments[3]
-	if server == "" || session == "" || strings.Contains(server, ".") || strings.Contains(session, ".") {
+	if !validSegment(server) || !validSegment(session) {
 		return "", "", "", false
 	}
 	return server, session, transport, true
+}
+
+func validSegment(s string) bool {
+	return s != "" && len(s) <= maxSegment && !strings.Contains(s, ".")
 }
 
 func greet(w http.ResponseWriter, r *http.Request) {

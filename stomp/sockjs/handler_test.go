@@ -67,6 +67,10 @@ func TestStatus(t *testing.T) {
 		{"GET", "/a/b.c/websocket", 404},
 		{"GET", "/a/b/websocket/", 404},
 		{"GET", "/a/b/unknown", 404},
+		{"POST", "/a/" + strings.Repeat("b", 129) + "/xhr", 404},
+		{"POST", "/a/" + strings.Repeat("b", 129) + "/xhr_send", 404},
+		{"POST", "/" + strings.Repeat("a", 129) + "/b/xhr_streaming", 404},
+		{"GET", "/a/" + strings.Repeat("b", 129) + "/websocket", 404},
 		{"GET", "/a/b/websocket", 400},
 		{"POST", "/a/b/websocket", 405},
 		{"PUT", "/a/b/websocket", 405},
@@ -181,6 +185,7 @@ func TestCORS(t *testing.T) {
 }
 
 func TestSplitSessionURL(t *testing.T) {
+	long := strings.Repeat("x", 128)
 	for _, tt := range []struct {
 		rest, server, session, transport string
 		ok                               bool
@@ -189,6 +194,9 @@ func TestSplitSessionURL(t *testing.T) {
 		{"/a/b/xhr_streaming", "a", "b", "xhr_streaming", true},
 		{"/a/b/", "a", "b", "", true},
 		{"/\u00e9/ /x", "\u00e9", " ", "x", true},
+		{"/" + long + "/" + long + "/xhr", long, long, "xhr", true},
+		{"/a/" + long + "x/xhr", "", "", "", false},
+		{"/" + long + "x/b/xhr", "", "", "", false},
 		{"/a.b/c/websocket", "", "", "", false},
 		{"/a/b.c/websocket", "", "", "", false},
 		{"//b/websocket", "", "", "", false},

@@ -14,6 +14,10 @@ func (h *Handler) cors(w http.ResponseWriter, r *http.Request) bool {
 		http.Error(w, fmt.Sprintf("origin %q is not allowed", r.Header.Get("Origin")), http.StatusForbidden)
 		return false
 	}
+	if foreign(r) && !h.config.WebSocket.Origins.Any() {
+		http.Error(w, "a request of another site that does not tell its origin is not allowed", http.StatusForbidden)
+		return false
+	}
 	if origin := r.Header.Get("Origin"); origin != "" {
 		header.Set("Access-Control-Allow-Origin", origin)
 		header.Set("Access-Control-Allow-Credentials", "true")
@@ -24,6 +28,15 @@ func (h *Handler) cors(w http.ResponseWriter, r *http.Request) bool {
 		header.Set("Access-Control-Allow-Headers", requested)
 	}
 	return true
+}
+
+// foreign says whether a browser sends a request for a page of another origin
+// without telling which, as it does for an image or a script: with it such a
+// page could open a session, under a key of its choice, with the visitor's
+// cookies (Fetch Metadata, "Sec-Fetch-Site").
+func foreign(r *http.Request) bool {
+	site := r.Header.Get("Sec-Fetch-Site")
+	return len(r.Header["Origin"]) == 0 && (site == "cross-site" || site == "same-site")
 }
 
 // preflight answers OPTIONS, for a year.

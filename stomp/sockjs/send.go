@@ -11,8 +11,8 @@ import (
 // xhrSend takes messages of a session: an array of strings, whatever the
 // content type says.
 func (h *Handler) xhrSend(w http.ResponseWriter, r *http.Request, key string) {
-	body, ok := h.payload(w, r)
-	if ok && h.receive(w, r, key, body) {
+	s, body, ok := h.payload(w, r, key)
+	if ok && receive(w, s, body) {
 		noCache(w)
 		w.Header().Set("Content-Type", "text/plain; charset=UTF-8")
 		w.WriteHeader(http.StatusNoContent)
@@ -21,7 +21,7 @@ func (h *Handler) xhrSend(w http.ResponseWriter, r *http.Request, key string) {
 
 // jsonpSend takes messages in a form's field d, or in the body.
 func (h *Handler) jsonpSend(w http.ResponseWriter, r *http.Request, key string) {
-	body, ok := h.payload(w, r)
+	s, body, ok := h.payload(w, r, key)
 	if !ok {
 		return
 	}
@@ -33,36 +33,39 @@ func (h *Handler) jsonpSend(w http.ResponseWriter, r *http.Request, key string) 
 		}
 		body = []byte(form.Get("d"))
 	}
-	if h.receive(w, r, key, body) {
+	if receive(w, s, body) {
 		noCache(w)
 		w.Header().Set("Content-Type", "text/plain; charset=UTF-8")
 		_, _ = io.WriteString(w, "ok")
 	}
 }
 
-// payload reads a request's body, up to the largest message. The error has
+// payload finds the session of a request and reads its body, up to the largest
+// message: only who knows a session makes the server hold one. The error has
 // been answered if it cannot.
-func (h *Handler) payload(w http.ResponseWriter, r *http.Request) ([]byte, bool) {
-	body, err := io.ReadAll(http.MaxBytesReader(w, r.Body, h.config.WebSocket.MaxMessage))
+func (h *Handler) payload(w http.ResponseWriter, r *http.Request, key string) (*session, []byte, bool) {
+	limited := http.MaxBytesReader(w, r.Body, h.config.WebSocket.MaxMessage)
+	s := h.config.Sessions.find(key, h.owner(r))
+	if s == nil {
+		_, _ = io.Copy(io.Discard, limited) // so that the connection can be used again
+		http.NotFound(w, r)
+		return nil, nil, false
+	}
+	body, err := io.ReadAll(limited)
 	if err == nil {
-		return body, true
+		return s, body, true
 	}
 	if _, ok := errors.AsType[*http.MaxBytesError](err); ok {
 		http.Error(w, "Payload too large.", http.StatusRequestEntityTooLarge)
 	} else {
 		http.Error(w, "Payload not readable.", http.StatusBadRequest)
 	}
-	return nil, false
+	return nil, nil, false
 }
 
 // receive gives a payload to its session. The error has been answered if it is
-// none, or there is no such session.
-func (h *Handler) receive(w http.ResponseWriter, r *http.Request, key string, body []byte) bool {
-	s := h.config.Sessions.find(key, h.owner(r))
-	if s == nil {
-		http.NotFound(w, r)
-		return false
-	}
+// none.
+func receive(w http.ResponseWriter, s *session, body []byte) bool {
 	if len(body) == 0 {
 		serverError(w, "Payload expected.")
 		return false

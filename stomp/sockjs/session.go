@@ -2,7 +2,9 @@ package sockjs
 
 import (
 	"errors"
+	"math"
 	"net"
+	"net/http"
 	"strconv"
 	"sync"
 	"time"
@@ -21,12 +23,16 @@ type session struct {
 	bound    int           // bytes that wait for a response
 	receiver stomp.Receiver
 
+	decided chan struct{} // closed when Open has returned
+	refused bool          // by Open; set before decided is closed
+
 	mu       sync.Mutex
 	opened   bool      // "o" was sent
 	queue    []string  // JSON strings
 	bytes    int       // in queue
 	ping     bool      // the client is to ask again, to show that it is there
 	final    []byte    // the close frame, once there is one
+	told     bool      // a response was given it, or nobody is there to ask
 	response *response // that is open
 	ended    bool      // the receiver was told
 	expires  *time.Timer
@@ -38,12 +44,34 @@ type session struct {
 }
 
 func newSession(all *Sessions, key, owner string, c *Config) *session {
-	s := &session{all: all, key: key, owner: owner, delay: c.DisconnectDelay, bound: c.Buffer}
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	s.until = time.Now().Add(s.delay)
-	s.expires = time.AfterFunc(s.delay, s.expire)
+	s := &session{
+		all: all, key: key, owner: owner, delay: c.DisconnectDelay, bound: c.Buffer, decided: make(chan struct{}),
+	}
+	s.expires = time.AfterFunc(math.MaxInt64, s.expire)
+	s.expires.Stop() // until it is open
 	return s
+}
+
+// open asks Open for the receiver. The session is of no use if there is none.
+func (s *session) open(h *Handler, r *http.Request, c Connection) (err error) {
+	s.receiving.Lock() // Open may close the session, and is told of that afterwards
+	defer s.receiving.Unlock()
+	defer func() {
+		if s.refused = s.receiver == nil; s.refused { // Open may have panicked
+			s.discard()
+			s.all.remove(s)
+		}
+		close(s.decided)
+	}()
+	receiver, err := h.config.Open(r, c, s)
+	if err != nil {
+		return err
+	}
+	s.receiver = receiver
+	s.mu.Lock()
+	s.expireIn(s.delay)
+	s.mu.Unlock()
+	return nil
 }
 
 // TextOnly implements [stomp.TextOnly]: messages are JSON strings.
@@ -122,7 +150,14 @@ func (s *session) lose(err error) {
 // sent either.
 func (s *session) loseLocked(err error) {
 	s.queue, s.bytes = nil, 0
+	s.told = true // as far as anybody can
 	s.finishLocked(closeFrame(1002, "Connection interrupted"), stomp.Ending{Code: 1006, Err: err})
+}
+
+func (s *session) toldOfTheEnd() bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.told
 }
 
 // finishLocked sets the last frame, if there is none yet, and tells the
@@ -245,6 +280,7 @@ func (s *session) next(r *response) (frame []byte, last bool) {
 		frame = s.takeLocked()
 	case s.final != nil:
 		s.detach(r)
+		s.told = true
 		return s.final, true
 	case s.ping:
 		s.detach(r)

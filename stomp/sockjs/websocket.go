@@ -3,8 +3,8 @@ package sockjs
 import (
 	"encoding/json"
 	"net/http"
-	"strconv"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/caddy-stomp/caddy-stomp/stomp"
@@ -29,21 +29,65 @@ func (h *Handler) websocket(w http.ResponseWriter, r *http.Request, server, sess
 		if err := t.Write([]*stomp.Message{openFrame}); err != nil {
 			return nil, err
 		}
-		f := &framed{Transport: t}
+		f := &framed{Transport: t, idle: h.config.Heartbeat}
 		receiver, err := h.config.Open(r, c, f)
 		f.Receiver = receiver
+		if err == nil {
+			f.startHeartbeat()
+		}
 		return f, err
 	})
 }
 
-var openFrame = &stomp.Message{Data: []byte("o")}
+var (
+	openFrame      = &stomp.Message{Data: []byte("o")}
+	heartbeatFrame = []*stomp.Message{{Data: []byte("h")}}
+)
 
 // framed puts the frames of the protocol between a WebSocket and a receiver:
-// "a[...]" out, arrays of strings in.
+// "a[...]" and "h" out, arrays of strings in.
 type framed struct {
 	stomp.Transport
 	stomp.Receiver
 	partial []byte // a message that comes in pieces
+
+	writing   sync.Mutex // the receiver's writer and the heartbeat take turns
+	idle      time.Duration
+	wrote     time.Time
+	heartbeat *time.Timer
+	over      atomic.Bool // no more heartbeats
+}
+
+func (f *framed) startHeartbeat() {
+	f.writing.Lock()
+	defer f.writing.Unlock()
+	f.wrote = time.Now()
+	f.heartbeat = time.AfterFunc(f.idle, f.beat)
+}
+
+// beat sends a heartbeat if nothing was written for long.
+func (f *framed) beat() {
+	f.writing.Lock()
+	defer f.writing.Unlock()
+	if f.over.Load() {
+		return
+	}
+	rest := f.idle - time.Since(f.wrote)
+	if rest <= 0 {
+		if err := f.Transport.Write(heartbeatFrame); err != nil {
+			f.Transport.Abort()
+			return
+		}
+		f.wrote, rest = time.Now(), f.idle
+	}
+	f.heartbeat.Reset(rest)
+}
+
+// Closed implements [stomp.Receiver].
+func (f *framed) Closed(e stomp.Ending) {
+	f.over.Store(true)
+	f.heartbeat.Stop() // one that is being set again finds that it is over
+	f.Receiver.Closed(e)
 }
 
 // TextOnly implements [stomp.TextOnly]: messages are JSON strings.
@@ -64,19 +108,32 @@ func (f *framed) Write(batch []*stomp.Message) error {
 	for _, m := range batch {
 		*framed = append(*framed, m.Form(encodeArray))
 	}
+	f.writing.Lock()
 	err := f.Transport.Write(*framed)
+	if len(batch) > 0 { // a pong alone is no frame
+		f.wrote = time.Now()
+	}
+	f.writing.Unlock()
 	clear(*framed)
 	*framed = (*framed)[:0]
 	batches.Put(framed)
 	return err
 }
 
+// Ping implements [stomp.Transport].
+func (f *framed) Ping() error {
+	f.writing.Lock()
+	defer f.writing.Unlock()
+	return f.Transport.Ping()
+}
+
 // Close implements [stomp.Transport]: the code and the reason travel in the
 // protocol's close frame, the WebSocket is closed with 1000.
 func (f *framed) Close(code int, text string) {
-	reason := appendString(nil, []byte(text))
-	c := append([]byte("c["+strconv.Itoa(code)+","), reason...)
-	if err := f.Transport.Write([]*stomp.Message{{Data: append(c, ']')}}); err != nil {
+	f.writing.Lock()
+	defer f.writing.Unlock()
+	f.over.Store(true)
+	if err := f.Transport.Write([]*stomp.Message{{Data: closeFrame(code, text)}}); err != nil {
 		f.Abort()
 		return
 	}
