@@ -41,6 +41,7 @@ func adapt(config string) (string, error) {
 //
 //	go test ./caddymodule -run TestCaddyfileAdapt -update
 func TestCaddyfileAdapt(t *testing.T) {
+	t.Setenv("STATE_DIR", t.TempDir())
 	files, err := filepath.Glob("testdata/caddyfile_adapt/*.caddyfiletest")
 	if err != nil || len(files) == 0 {
 		t.Fatalf("no golden files: %v", err)

@@ -47,7 +47,7 @@ func (a *App) Provision(ctx caddy.Context) error {
 	a.logger = ctx.Slogger()
 	a.endpoints = make(map[string]endpointSpec)
 	for name, c := range a.Brokers {
-		if err := c.validate(); err != nil {
+		if err := c.provision(ctx); err != nil {
 			return fmt.Errorf("broker %s: %w", name, err)
 		}
 	}
@@ -130,8 +130,10 @@ func (a *App) newClaim(c *BrokerConfig) *claim {
 	if c == nil {
 		c = new(BrokerConfig)
 	}
+	settings, _ := c.Presence.settings() // was validated
 	return &claim{
-		presence:     c.Presence.withDefaults(),
+		presence:     settings,
+		opener:       c.store,
 		destinations: c.Destinations.withDefaults(),
 		queues:       c.Queues.bounds(),
 		sessions:     c.Sessions,

@@ -1,13 +1,15 @@
 package caddymodule
 
 import (
+	"encoding/json"
 	"errors"
 	"fmt"
-	"strings"
+	"reflect"
 	"time"
 
 	"github.com/caddyserver/caddy/v2"
 
+	"github.com/caddy-stomp/caddy-stomp/presence"
 	"github.com/caddy-stomp/caddy-stomp/stomp"
 )
 
@@ -19,6 +21,10 @@ type BrokerConfig struct {
 	// The prefixes that tell the kinds of destinations apart.
 	Destinations *DestinationsConfig `json:"destinations,omitempty"`
 
+	// Where the registry is kept, so that sessions outlive the process.
+	// Default: in memory only.
+	StoreRaw json.RawMessage `json:"store,omitempty" caddy:"namespace=stomp.stores inline_key=module"`
+
 	// What queues hold while nobody consumes it.
 	Queues *QueuesConfig `json:"queues,omitempty"`
 
@@ -29,6 +35,8 @@ type BrokerConfig struct {
 	// How long the broker waits for its clients to take leave when it stops.
 	// Default: 3s.
 	Drain caddy.Duration `json:"drain,omitempty"`
+
+	store Store
 }
 
 // PresenceConfig configures what clients are told about each other.
@@ -39,8 +47,38 @@ type PresenceConfig struct {
 	Register string `json:"register,omitempty"`
 
 	// The destination that carries who joined, changed and left. Clients
-	// cannot send to it. It needs no prefix. Default: /topic/presence.
+	// cannot send to it. It needs no prefix. It may have the placeholders
+	// {stomp.user}, {stomp.session_id} and {stomp.attribute.<name>}, whose
+	// values are percent-encoded: then sessions are told of those only whose
+	// destination is the same. Default: /topic/presence.
 	Announce string `json:"announce,omitempty"`
+
+	// Patterns of topics that are rooms: to subscribe to one is to join it.
+	// Who joined, changed and left is told at the topic + /presence, and the
+	// roster of a room is at the register destination + the topic.
+	Rooms []string `json:"rooms,omitempty"`
+
+	// How long a session that lost its connection is kept for its client to
+	// come back to it. Default: 0, not at all.
+	Grace caddy.Duration `json:"grace,omitempty"`
+
+	// The reasons for which there is a grace, such as connection-lost,
+	// heart-beat-timeout, slow-consumer or closed.
+	// Default: connection-lost and heart-beat-timeout.
+	GraceReasons []string `json:"grace_reasons,omitempty"`
+
+	// Whether the peers are told at once that a session was lost.
+	// Default: false.
+	AnnounceUnreachable bool `json:"announce_unreachable,omitempty"`
+
+	// How long the sessions of a store wait for their clients after a
+	// restart. Default: 30s.
+	RecoveryGrace caddy.Duration `json:"recovery_grace,omitempty"`
+
+	// How long changes are gathered before they are written to the store; the
+	// RECEIPT of a registration waits for that. Default: 0, not at all, but
+	// what comes during a write goes into the next.
+	Sync caddy.Duration `json:"sync,omitempty"`
 }
 
 // DestinationsConfig configures the prefixes of destinations. Each begins and
@@ -72,15 +110,26 @@ type QueuesConfig struct {
 }
 
 const (
-	defaultRegister = "/app/presence"
-	defaultAnnounce = "/topic/presence"
-	defaultDrain    = 3 * time.Second
+	defaultDrain = 3 * time.Second
 
 	overflowDrop   = "drop_oldest"
 	overflowRefuse = "refuse"
 )
 
-func (c *BrokerConfig) isZero() bool { return *c == BrokerConfig{} }
+func (c *BrokerConfig) isZero() bool { return reflect.DeepEqual(*c, BrokerConfig{}) }
+
+// provision validates the configuration and loads its guest modules.
+func (c *BrokerConfig) provision(ctx caddy.Context) error {
+	if err := c.validate(); err != nil || c == nil || c.StoreRaw == nil {
+		return err
+	}
+	guest, err := ctx.LoadModule(c, "StoreRaw")
+	if err != nil {
+		return fmt.Errorf("store: %w", err)
+	}
+	c.store = guest.(Store)
+	return nil
+}
 
 func (c *BrokerConfig) validate() error {
 	if c == nil {
@@ -96,12 +145,12 @@ func (c *BrokerConfig) validate() error {
 }
 
 func (c *PresenceConfig) validate() error {
-	p := c.withDefaults()
-	if trimSlash(p.Register) == trimSlash(p.Announce) {
-		return fmt.Errorf("presence: register and announce must not be the same destination (%s)", p.Register)
+	s, err := c.settings()
+	if err == nil {
+		err = s.Validate()
 	}
-	if strings.Contains(p.Register+p.Announce, "*") {
-		return fmt.Errorf("presence: register (%s) and announce (%s) must be destinations without *", p.Register, p.Announce)
+	if err != nil {
+		return fmt.Errorf("presence: %w", err)
 	}
 	return nil
 }
@@ -126,20 +175,24 @@ func (c *QueuesConfig) validate() error {
 	return nil
 }
 
-func trimSlash(destination string) string {
-	if n := len(destination); n > 1 && destination[n-1] == '/' {
-		return destination[:n-1]
+// settings are what the registry is told.
+func (c *PresenceConfig) settings() (presence.Settings, error) {
+	if c == nil {
+		return presence.Settings{}, nil
 	}
-	return destination
-}
-
-func (c *PresenceConfig) withDefaults() PresenceConfig {
-	p := PresenceConfig{Register: defaultRegister, Announce: defaultAnnounce}
-	if c != nil {
-		replace(&p.Register, c.Register)
-		replace(&p.Announce, c.Announce)
+	s := presence.Settings{
+		Register: c.Register, Announce: c.Announce, Rooms: c.Rooms,
+		Grace: time.Duration(c.Grace), AnnounceUnreachable: c.AnnounceUnreachable,
+		RecoveryGrace: time.Duration(c.RecoveryGrace), Sync: time.Duration(c.Sync),
 	}
-	return p
+	for _, name := range c.GraceReasons {
+		var reason stomp.Reason
+		if err := reason.UnmarshalText([]byte(name)); err != nil || reason == 0 {
+			return s, fmt.Errorf("grace: %q is no reason; expected one such as connection-lost or closed", name)
+		}
+		s.GraceReasons = append(s.GraceReasons, reason)
+	}
+	return s, nil
 }
 
 func (c *DestinationsConfig) withDefaults() stomp.Destinations {

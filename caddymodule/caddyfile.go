@@ -7,8 +7,11 @@ import (
 	"strings"
 
 	"github.com/caddyserver/caddy/v2"
+	"github.com/caddyserver/caddy/v2/caddyconfig"
 	"github.com/caddyserver/caddy/v2/caddyconfig/caddyfile"
 	"github.com/dustin/go-humanize"
+
+	"github.com/caddy-stomp/caddy-stomp/presence"
 )
 
 // subdirectives parses a block: each name is known, and stands once unless its
@@ -119,7 +122,13 @@ func countArg(into *int) func(*caddyfile.Dispenser) error {
 //	presence {
 //		register <destination>
 //		announce <destination>
+//		room     <pattern>     # may be repeated
+//		grace    <duration> [<reason>...]
+//		announce_unreachable
+//		recovery_grace <duration>
+//		sync           <duration>
 //	}
+//	store <name> ...           # such as: store file [<path>]
 //	destinations {
 //		topic       <prefix>
 //		queue       <prefix>
@@ -139,10 +148,20 @@ func (s subdirectives) addBroker(c *BrokerConfig) {
 	s["presence"] = block("presence", func() subdirectives {
 		c.Presence = new(PresenceConfig)
 		return subdirectives{
-			"register": {parse: stringArg(&c.Presence.Register, "a destination such as "+defaultRegister)},
-			"announce": {parse: stringArg(&c.Presence.Announce, "a destination such as "+defaultAnnounce)},
+			"register": {parse: stringArg(&c.Presence.Register, "a destination such as "+presence.DefaultRegister)},
+			"announce": {parse: stringArg(&c.Presence.Announce, "a destination such as "+presence.DefaultAnnounce)},
+			"room": {repeated: true, parse: func(d *caddyfile.Dispenser) error {
+				pattern, err := oneArg(d, "a pattern of topics such as /topic/rooms/*")
+				c.Presence.Rooms = append(c.Presence.Rooms, pattern)
+				return err
+			}},
+			"grace":                {parse: c.Presence.parseGrace},
+			"announce_unreachable": {parse: bareArg(&c.Presence.AnnounceUnreachable)},
+			"recovery_grace":       {parse: durationArg(&c.Presence.RecoveryGrace)},
+			"sync":                 {parse: durationArg(&c.Presence.Sync)},
 		}
 	}).checked(func() error { return c.Presence.validate() })
+	s["store"] = subdirective{parse: c.parseStore}
 	s["destinations"] = block("destinations", func() subdirectives {
 		d := new(DestinationsConfig)
 		c.Destinations = d
@@ -165,6 +184,51 @@ func (s subdirectives) addBroker(c *BrokerConfig) {
 	}).checked(func() error { return c.Queues.validate() })
 	s["sessions"] = subdirective{parse: countArg(&c.Sessions)}
 	s["drain"] = subdirective{parse: durationArg(&c.Drain)}
+}
+
+func (c *PresenceConfig) parseGrace(d *caddyfile.Dispenser) error {
+	args := d.RemainingArgs()
+	if len(args) == 0 {
+		return d.Err("grace: expected a duration such as 5s, and the reasons that it is for")
+	}
+	grace, err := parseDuration(d, "grace", args[0])
+	if err != nil {
+		return err
+	}
+	c.Grace, c.GraceReasons = grace, args[1:]
+	if len(c.GraceReasons) == 0 {
+		c.GraceReasons = nil
+	}
+	return noBlock(d, "grace")
+}
+
+// parseStore parses the subdirective of a guest module of stomp.stores.
+func (c *BrokerConfig) parseStore(d *caddyfile.Dispenser) error {
+	if !d.NextArg() {
+		return d.Err("store: expected the name of a store, such as file")
+	}
+	name := d.Val()
+	guest, err := caddyfile.UnmarshalModule(d, "stomp.stores."+name)
+	if err != nil {
+		return err
+	}
+	if _, ok := guest.(Store); !ok {
+		return d.Errf("store: module stomp.stores.%s is no store", name)
+	}
+	c.StoreRaw = caddyconfig.JSONModuleObject(guest, "module", name, nil)
+	return nil
+}
+
+// bareArg is a subdirective that stands alone.
+func bareArg(into *bool) func(*caddyfile.Dispenser) error {
+	return func(d *caddyfile.Dispenser) error {
+		name := d.Val()
+		if d.NextArg() {
+			return d.Errf("%s: takes no argument, got %q", name, d.Val())
+		}
+		*into = true
+		return noBlock(d, name)
+	}
 }
 
 // block is a subdirective with a block of its own and no arguments.

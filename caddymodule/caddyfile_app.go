@@ -20,7 +20,9 @@ func init() {
 //			presence {
 //				register <destination>
 //				announce <destination>
+//				...         # as in the directive
 //			}
+//			store file [<path>]
 //			destinations { ... } # as in the directive
 //			queues       { ... }
 //			sessions <count>

@@ -66,7 +66,13 @@ func init() {
 //		presence {
 //			register <destination>
 //			announce <destination>
+//			room     <pattern>     # may be repeated
+//			grace    <duration> [<reason>...]
+//			announce_unreachable
+//			recovery_grace <duration>
+//			sync           <duration>
 //		}
+//		store file [<path>]
 //		destinations {
 //			topic       <prefix>
 //			queue       <prefix>
@@ -191,16 +197,10 @@ func (h *Handler) parseBlock(d *caddyfile.Dispenser) error {
 			}
 			return noBlock(d, "hosts")
 		}},
-		"compression": {parse: func(d *caddyfile.Dispenser) error {
-			if d.NextArg() {
-				return d.Errf("compression: takes no argument, got %q", d.Val())
-			}
-			h.Compression = true
-			return noBlock(d, "compression")
-		}},
-		"heart_beat": subdirective{parse: h.parseHeartBeat}.checked(func() error { return h.HeartBeat.validate() }),
-		"attribute":  subdirective{parse: h.parseAttribute, repeated: true}.checked(h.validateAttributes),
-		"limits":     block("limits", h.limitOptions).checked(func() error { return h.Limits.validate() }),
+		"compression": {parse: bareArg(&h.Compression)},
+		"heart_beat":  subdirective{parse: h.parseHeartBeat}.checked(func() error { return h.HeartBeat.validate() }),
+		"attribute":   subdirective{parse: h.parseAttribute, repeated: true}.checked(h.validateAttributes),
+		"limits":      block("limits", h.limitOptions).checked(func() error { return h.Limits.validate() }),
 	}
 	options.addBroker(&h.BrokerConfig)
 	return options.parse(d, "stomp")

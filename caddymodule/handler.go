@@ -109,6 +109,13 @@ func (h *Handler) Provision(ctx caddy.Context) error {
 	if err := h.validate(); err != nil {
 		return err
 	}
+	config, err := json.Marshal(h) // loading guests takes their part away
+	if err != nil {
+		return fmt.Errorf("encoding the configuration: %w", err)
+	}
+	if err := h.BrokerConfig.provision(ctx); err != nil {
+		return err
+	}
 	origins, err := websocket.ParseOrigins(h.Origins...)
 	if err != nil {
 		return err
@@ -119,10 +126,6 @@ func (h *Handler) Provision(ctx caddy.Context) error {
 	}
 	h.app = app.(*App)
 	h.logger = ctx.Slogger()
-	config, err := json.Marshal(h)
-	if err != nil {
-		return fmt.Errorf("encoding the configuration: %w", err)
-	}
 	spec := endpointSpec{broker: h.Broker, policy: h.policy(), config: string(config)}
 	if h.Broker == "" {
 		spec.broker, spec.private = h.Name, &h.BrokerConfig

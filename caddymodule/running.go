@@ -11,6 +11,7 @@ import (
 
 	"github.com/caddy-stomp/caddy-stomp/presence"
 	"github.com/caddy-stomp/caddy-stomp/stomp"
+	"github.com/caddy-stomp/caddy-stomp/stomp/frame"
 )
 
 // brokers are the brokers of the process, by name. Each configuration holds
@@ -29,7 +30,8 @@ type running struct {
 
 // claim is what one configuration wants a broker to be.
 type claim struct {
-	presence     PresenceConfig
+	presence     presence.Settings
+	opener       Store // nil: in memory
 	destinations stomp.Destinations
 	queues       stomp.QueueConfig
 	sessions     int
@@ -42,6 +44,7 @@ type claim struct {
 	name    string
 	running *running
 	live    map[string]*stomp.Endpoint
+	store   openStore
 }
 
 // Destruct implements [caddy.Destructor]. The broker was drained before.
@@ -50,14 +53,14 @@ func (*running) Destruct() error { return nil }
 // take refers to the broker, which is made if there is none, and claims it.
 func (c *claim) take(name string) error {
 	v, _, err := brokers.LoadOrNew(name, func() (caddy.Destructor, error) {
-		registry, err := presence.NewRegistry(presence.Config{})
+		registry, err := presence.NewRegistry(presence.Config{Settings: c.presence, Listener: c.listener, Logger: c.logger})
 		if err != nil {
 			return nil, err
 		}
-		return &running{
-			registry: registry,
-			broker:   stomp.NewBroker(stomp.Config{Name: name, Observer: registry, Logger: c.logger}),
-		}, nil
+		broker := stomp.NewBroker(stomp.Config{Name: name, Observer: registry, Logger: c.logger})
+		broker.SetMounts(registry)
+		registry.Bind(broker)
+		return &running{registry: registry, broker: broker}, nil
 	})
 	if err != nil {
 		return err
@@ -66,6 +69,13 @@ func (c *claim) take(name string) error {
 	r := v.(*running)
 	r.mu.Lock()
 	defer r.mu.Unlock()
+	if c.store, err = c.openStore(); err != nil {
+		_, _ = brokers.Delete(name)
+		return err
+	}
+	if len(r.claims) == 0 {
+		c.store.begin(r.registry)
+	}
 	r.claims = append(r.claims, c)
 	c.live = make(map[string]*stomp.Endpoint)
 	for endpoint, policy := range c.endpoints {
@@ -84,8 +94,12 @@ func (r *running) apply(c *claim) {
 	r.broker.SetDestinations(c.destinations)
 	r.broker.SetQueues(c.queues)
 	r.broker.SetSessions(c.sessions)
-	r.broker.SetMounts(r.registry.Mounts(c.presence.Register, c.presence.Announce))
+	r.registry.SetLogger(c.logger.With("broker", c.name))
+	if err := r.registry.Configure(c.presence); err != nil { // it was validated
+		c.logger.Error("presence settings", "broker", c.name, "error", err)
+	}
 	r.registry.SetListener(c.listener)
+	c.store.apply(r.registry)
 	for endpoint, policy := range c.endpoints {
 		c.live[endpoint].SetPolicy(policy)
 	}
@@ -101,6 +115,7 @@ func (c *claim) release() {
 	}
 	ctx, cancel := context.WithTimeout(context.Background(), c.drain)
 	defer cancel()
+	defer c.store.close()
 	if refs, _ := brokers.References(c.name); refs == 1 {
 		c.drainBroker(ctx)
 	} else {
@@ -134,14 +149,30 @@ func (r *running) claimed(endpoint string) bool {
 	})
 }
 
+// spreadPerSession is how far apart the ends of two sessions are when the
+// process exits, so that not all clients come back in the same instant.
+const spreadPerSession = time.Millisecond
+
+// retryAfter tells clients, in seconds, when a new process may be there.
+var retryAfter = frame.Header{{Name: "retry-after", Value: "1"}}
+
 // drainBroker ends all sessions. There are no peers left who could be told of
 // the others; events are.
 func (c *claim) drainBroker(ctx context.Context) {
-	c.running.registry.Silence()
+	r := c.running
+	kept := caddy.Exiting() && r.registry.Keep()
+	if !kept {
+		r.registry.Silence()
+	}
 	if caddy.Exiting() {
-		c.running.broker.Drain(ctx, 1012, "server shutdown")
+		spread := min(c.drain*2/3, time.Duration(len(r.broker.Sessions()))*spreadPerSession)
+		r.broker.Drain(ctx, stomp.End{Code: 1012, Text: "server shutdown", Header: retryAfter}, spread)
 	} else {
-		c.running.broker.Drain(ctx, 1001, "endpoint removed")
+		r.broker.Drain(ctx, stomp.End{Code: 1001, Text: "endpoint removed"}, 0)
+	}
+	r.registry.Close()
+	if !caddy.Exiting() {
+		c.store.clear(r.registry)
 	}
 	for name := range c.live {
 		drainSockJS(ctx, name)

@@ -109,6 +109,13 @@ https://localhost:$PORT {
 	}
 }
 `)
+	eventually(t, "the certificate", func() bool {
+		nc, err := tls.Dial("tcp", "127.0.0.1:"+s.port, &tls.Config{ServerName: "localhost", InsecureSkipVerify: true})
+		if err == nil {
+			_ = nc.Close()
+		}
+		return err == nil
+	})
 	for _, major := range []int{1, 2} {
 		transport := &http.Transport{TLSClientConfig: &tls.Config{InsecureSkipVerify: true}, ForceAttemptHTTP2: major == 2}
 		client := &http.Client{Timeout: patience, Transport: transport}

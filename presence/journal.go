@@ -249,9 +249,13 @@ func (r *Registry) snapshot() *Batch {
 	return b
 }
 
-// Health says what is wrong with the store, nil if nothing is.
+// Health says what is wrong with the store, nil if nothing is. A store that is
+// written, but has something to tell itself, implements the same method.
 func (r *Registry) Health() error {
 	r.mu.Lock()
 	defer r.mu.Unlock()
+	if s, ok := r.journal.store.(interface{ Health() error }); ok && r.journal.failed == nil {
+		return s.Health()
+	}
 	return r.journal.failed
 }

@@ -96,7 +96,7 @@ func (r *Registry) SetStore(store Store) (before Store) {
 	defer r.mu.Unlock()
 	j := &r.journal
 	before = j.store
-	if before == store {
+	if before == store && (store != nil || j.failed == nil) {
 		return before
 	}
 	r.abandon(errMoved)
@@ -121,6 +121,17 @@ func (r *Registry) SetStore(store Store) (before Store) {
 }
 
 var errMoved = errors.New("another store is in force")
+
+// Degrade says that there should be a store, and why there is none. It is
+// logged, and what [Registry.Health] tells until another store is in force.
+func (r *Registry) Degrade(err error) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if r.journal.store == nil {
+		r.journal.failed = err
+	}
+	r.logger.Error("there is no presence store; presence is in memory only", "error", err)
+}
 
 // flush waits until everything so far is in the store.
 func (r *Registry) flush() {

@@ -143,15 +143,16 @@ func closeFrame(code int, text string) []byte {
 func (s *session) lose(err error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.loseLocked(err)
+	s.loseLocked(stomp.Ending{Err: err})
 }
 
 // loseLocked: something may not have arrived, so what comes after it is not
 // sent either.
-func (s *session) loseLocked(err error) {
+func (s *session) loseLocked(e stomp.Ending) {
 	s.queue, s.bytes = nil, 0
 	s.told = true // as far as anybody can
-	s.finishLocked(closeFrame(1002, "Connection interrupted"), stomp.Ending{Code: 1006, Err: err})
+	e.Code = 1006
+	s.finishLocked(closeFrame(1002, "Connection interrupted"), e)
 }
 
 func (s *session) toldOfTheEnd() bool {
@@ -231,7 +232,7 @@ func (s *session) expire() {
 	early := s.response != nil || time.Now().Before(s.until)
 	forget := s.ended && !early
 	if !s.ended && !early {
-		s.loseLocked(errNoResponse)
+		s.loseLocked(stomp.Ending{Err: errNoResponse, Waited: s.delay})
 	}
 	s.mu.Unlock()
 	if forget {
