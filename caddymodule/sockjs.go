@@ -64,9 +64,15 @@ func sockjsSessionsOf(endpoint string) (found *sockjs.Sessions) {
 	return found
 }
 
+// pollerDrain is how long an exit or a reload waits for clients that poll, and
+// are just not asking: those that are there ask again at once.
+const pollerDrain = 700 * time.Millisecond
+
 // drainSockJS waits until the clients of an endpoint that poll know that their
 // sessions are over, and why: afterwards its handler is gone.
 func drainSockJS(ctx context.Context, endpoint string) {
+	ctx, cancel := context.WithTimeout(ctx, pollerDrain)
+	defer cancel()
 	if sessions := sockjsSessionsOf(endpoint); sessions != nil {
 		sessions.Drain(ctx)
 	}
