@@ -10,6 +10,8 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"github.com/quic-go/quic-go/http3"
 )
 
 // Caddy's idle timeouts wrap the request's body and the response writer and
@@ -84,7 +86,7 @@ func TestHandshakeWithBodyIsRefused(t *testing.T) {
 }
 
 // A stream that is idle for longer than Caddy lets a read or a write take is
-// cut by neither, over HTTP/1.1 and HTTP/2.
+// cut by neither, over HTTP/1.1, HTTP/2 and HTTP/3.
 func TestStreamOutlivesIdleTimeouts(t *testing.T) {
 	s := run(t, `{
 	$GLOBAL
@@ -116,10 +118,15 @@ https://localhost:$PORT {
 		}
 		return err == nil
 	})
-	for _, major := range []int{1, 2} {
-		transport := &http.Transport{TLSClientConfig: &tls.Config{InsecureSkipVerify: true}, ForceAttemptHTTP2: major == 2}
+	insecure := &tls.Config{InsecureSkipVerify: true}
+	quic := &http3.Transport{TLSClientConfig: insecure.Clone()}
+	t.Cleanup(func() { _ = quic.Close() })
+	for major, transport := range map[int]http.RoundTripper{
+		1: &http.Transport{TLSClientConfig: insecure.Clone(), DisableKeepAlives: true},
+		2: &http.Transport{TLSClientConfig: insecure.Clone(), DisableKeepAlives: true, ForceAttemptHTTP2: true},
+		3: quic,
+	} {
 		client := &http.Client{Timeout: patience, Transport: transport}
-		t.Cleanup(transport.CloseIdleConnections)
 		for _, name := range []string{"xhr_streaming", "eventsource"} {
 			method, body := http.MethodPost, io.Reader(strings.NewReader("a body"))
 			if name == "eventsource" {
