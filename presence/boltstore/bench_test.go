@@ -89,11 +89,10 @@ func connects(tb testing.TB, store presence.Store, n int) (wall, cpu time.Durati
 			tb.Fatal(err)
 		}
 	}
-	r.Keep()
+	r.SetStore(nil) // what is kept there stays
 	for _, w := range wires {
 		w.once.Do(func() { w.session.Closed(stomp.Ending{Code: 1006}) })
 	}
-	r.SetStore(nil)
 	r.Close()
 	return wall, cpu
 }
