@@ -9,6 +9,7 @@ import (
 	"reflect"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -231,12 +232,33 @@ func TestRegistryGoesOn(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	connects(t, f.Store("test"), 50)
+	connects(t, f.Store("test"), 50, inMemory)
 	if err := f.Close(); err != nil {
 		t.Fatal(err)
 	}
-	if kept := reopened(t, path, "test"); len(kept.Records) != 50 || kept.Meta.Seq != 50 {
+	if kept := reopened(t, path, "test"); len(kept.Records) != 51 || kept.Meta.Seq != 50 {
 		t.Errorf("%d records, seq %d", len(kept.Records), kept.Meta.Seq)
+	}
+}
+
+// counted is a store whose commits are counted.
+type counted struct {
+	presence.Store
+	commits atomic.Int64
+}
+
+func (c *counted) Commit(b *presence.Batch) error {
+	c.commits.Add(1)
+	return c.Store.Commit(b)
+}
+
+// Under load, many share a commit, however fast the disk is.
+func TestCommitsAreShared(t *testing.T) {
+	s := &counted{Store: openFile(t, path(t)).Store("test")}
+	begin := time.Now()
+	connects(t, s, 2000, inMemory)
+	if n, most := s.commits.Load(), int64(time.Since(begin)/time.Millisecond)+2; n > most || n > 1000 {
+		t.Errorf("%d commits, want %d at most", n, min(most, 1000))
 	}
 }
 
