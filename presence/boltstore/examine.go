@@ -89,8 +89,7 @@ type meta struct {
 
 // whose decides what to make of a file that is not in order.
 func (x *examination) whose(err error) error {
-	var damage *damageError
-	if !errors.As(err, &damage) {
+	if !isDamage(err) {
 		return err
 	}
 	ours, scanErr := x.mentions(marker)
@@ -159,8 +158,8 @@ func (x *examination) readMeta() error {
 }
 
 func isDamage(err error) bool {
-	var damage *damageError
-	return errors.As(err, &damage)
+	_, is := errors.AsType[*damageError](err)
+	return is
 }
 
 // choose puts the later of the headers in force; errOther says what is wrong

@@ -90,7 +90,8 @@ func TestLoadGivesWhatWasCommitted(t *testing.T) {
 		{"nothing", nil, presence.Kept{}},
 		{"meta only", []*presence.Batch{{Meta: metaOf(7, 7)}}, presence.Kept{Meta: metaOf(7, 7)}},
 		{
-			"sessions and changes", []*presence.Batch{{Meta: metaOf(300, 0), Put: []*presence.Record{a, b}, Changes: []*presence.KeptChange{one, two, many}}},
+			"sessions and changes",
+			[]*presence.Batch{{Meta: metaOf(300, 0), Put: []*presence.Record{a, b}, Changes: []*presence.KeptChange{one, two, many}}},
 			presence.Kept{Meta: metaOf(300, 0), Records: []*presence.Record{a, b}, Changes: []*presence.KeptChange{one, two, many}},
 		},
 		{
@@ -104,11 +105,13 @@ func TestLoadGivesWhatWasCommitted(t *testing.T) {
 			presence.Kept{Meta: metaOf(300, 1), Changes: []*presence.KeptChange{two, many}},
 		},
 		{
-			"announced before it is kept", []*presence.Batch{{Meta: metaOf(300, 2), Changes: []*presence.KeptChange{one, two, many}}},
+			"announced before it is kept",
+			[]*presence.Batch{{Meta: metaOf(300, 2), Changes: []*presence.KeptChange{one, two, many}}},
 			presence.Kept{Meta: metaOf(300, 2), Changes: []*presence.KeptChange{many}},
 		},
 		{
-			"all announced", []*presence.Batch{{Meta: metaOf(300, 0), Changes: []*presence.KeptChange{one, two, many}}, {Meta: metaOf(300, 300)}},
+			"all announced",
+			[]*presence.Batch{{Meta: metaOf(300, 0), Changes: []*presence.KeptChange{one, two, many}}, {Meta: metaOf(300, 300)}},
 			presence.Kept{Meta: metaOf(300, 300)},
 		},
 		{
