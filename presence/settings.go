@@ -37,7 +37,7 @@ type Settings struct {
 	RecoveryGrace time.Duration
 	// Sync is how long changes are gathered before they are written to the
 	// store. Default: not at all, but what comes while others are being
-	// written is written together.
+	// written, or within a millisecond of the last write, is written together.
 	Sync time.Duration
 }
 
