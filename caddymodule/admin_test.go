@@ -547,6 +547,22 @@ func TestAdminHealthOfUnopenedStore(t *testing.T) {
 	s.wantHealth("ready", 200)
 }
 
+// A store that cannot be read is left as it is: it may be mended.
+func TestAdminHealthOfUnreadableStore(t *testing.T) {
+	store := newFaultyStore()
+	store.load = errNoSpace
+	s := run(t, withAdmin("store stomptest_faulty"))
+	dial(t, s.ws("/ws"), `client-data:1`).alive()
+	s.wantHealth("ready", 503, "store")
+	s.load(withAdmin("store stomptest_faulty\n\t\t\tdrain 1s"))
+	s.wantHealth("ready", 503, "store")
+	store.set(func() {
+		if store.commits != 0 {
+			t.Errorf("%d commits", store.commits)
+		}
+	})
+}
+
 // A broker that is about to go says so until it is gone.
 func TestAdminHealthOfDraining(t *testing.T) {
 	s := run(t, withAdmin("drain 1500ms"))

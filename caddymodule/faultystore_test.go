@@ -19,10 +19,11 @@ var errNoSpace = errors.New("no space left on the test's device")
 
 // faultyStore is a store in memory that fails as a test says.
 type faultyStore struct {
-	mu                   sync.Mutex
-	open, commit, health error
-	meta                 presence.Meta
-	records              map[string]*presence.Record
+	mu                         sync.Mutex
+	open, load, commit, health error
+	commits                    int
+	meta                       presence.Meta
+	records                    map[string]*presence.Record
 }
 
 // faulty is the store that faultyModule opens.
@@ -42,12 +43,16 @@ func (s *faultyStore) set(do func()) {
 func (s *faultyStore) Load() (*presence.Kept, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	if s.load != nil {
+		return nil, s.load
+	}
 	return &presence.Kept{Meta: s.meta, Records: slices.Collect(maps.Values(s.records))}, nil
 }
 
 func (s *faultyStore) Commit(b *presence.Batch) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	s.commits++
 	if s.commit != nil {
 		return s.commit
 	}
