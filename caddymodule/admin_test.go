@@ -450,8 +450,10 @@ func TestAdminPublish(t *testing.T) {
 	c.subscribe("/user/queue/own")
 	c.subscribe("/queue/work")
 	for _, tt := range []struct{ request, destination, body, contentType, header string }{
-		{`{"destination": "/topic/news", "body": "hello ☃", "contentType": "text/plain", "headers": {"x-a:b": "c\nd", "message-id": "mine"}}`,
-			"/topic/news", "hello ☃", "text/plain", `c\nd`},
+		{
+			`{"destination": "/topic/news", "body": "hello ☃", "contentType": "text/plain", "headers": {"x-a:b": "c\nd", "message-id": "mine"}}`,
+			"/topic/news", "hello ☃", "text/plain", `c\nd`,
+		},
 		{`{"destination": "/topic/news"}`, "/topic/news", "", "", ""},
 		{`{"destination": "/topic/news", "bodyBase64": "/wCA"}`, "/topic/news", "\xff\x00\x80", "", ""},
 		{`{"destination": "/user/mina/queue/own", "body": "you"}`, "/user/queue/own", "you", "", ""},
