@@ -42,6 +42,7 @@ type (
 // error.
 type picture struct {
 	gaps     bool // seq may leave numbers out: other scopes have them
+	room     bool // a session may join again
 	whole    bool // the roster is complete
 	reset    bool // a reset came: nothing is known any more
 	pages    int
@@ -120,7 +121,7 @@ func (p *picture) takeChanges(body []byte) error {
 func (p *picture) change(n news) error {
 	i := slices.IndexFunc(p.sessions, func(e fact) bool { return e.SessionID == n.SessionID })
 	switch {
-	case p.left[n.SessionID]:
+	case p.left[n.SessionID] && !p.room:
 		return fmt.Errorf("%s %s after it left", n.SessionID, n.Type)
 	case (i >= 0) == (n.Type == "joined"):
 		return fmt.Errorf("%s %s, of which was known: %v", n.SessionID, n.Type, i >= 0)
