@@ -110,7 +110,7 @@ func (s Settings) compile() (*compiled, error) {
 
 // isRoom says whether to subscribe to a destination is to join a room.
 func (c *compiled) isRoom(destination string) bool {
-	return slices.ContainsFunc(c.Rooms, func(pattern string) bool { return stomp.Matches(pattern, destination) })
+	return !stomp.IsPattern(destination) && slices.ContainsFunc(c.Rooms, func(pattern string) bool { return stomp.Matches(pattern, destination) })
 }
 
 func (c *compiled) hasGrace(reason stomp.Reason) bool {
