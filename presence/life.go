@@ -79,7 +79,7 @@ func (r *Registry) Connected(s *stomp.Session, connect *frame.Frame) (frame.Head
 		e = &entry{view: view, session: s, will: will}
 		r.entries[s.ID()] = e
 		e.scope = r.scope("", r.settings.Load().announce.values(view))
-		e.scope.sessions++
+		e.scope.arrive()
 		connected := Change{View: view, Type: Connected, At: view.ConnectedAt, UserSessions: e.scope.users[hs.User], scope: e.scope}
 		if hs.User != "" {
 			connected.UserSessions++
@@ -88,6 +88,9 @@ func (r *Registry) Connected(s *stomp.Session, connect *frame.Frame) (frame.Head
 		if data != nil || hs.User != "" {
 			r.join(e)
 		}
+	}
+	if data != nil {
+		r.counts.registrations++
 	}
 	r.touch(e)
 	if !r.resumable() {
@@ -108,6 +111,10 @@ func (r *Registry) takeUp(e *entry, s *stomp.Session, view *View, will *Will) {
 	if view.ClientData == nil {
 		view.ClientData = e.view.ClientData
 	}
+	if e.lost != nil {
+		r.counts.unreachable--
+	}
+	r.counts.resumed++
 	e.view, e.session, e.will = view, s, will
 	e.lost, e.resuming = nil, false
 	e.stopExpiry()
@@ -175,6 +182,7 @@ func (r *Registry) Ended(s *stomp.Session, end stomp.End) {
 // lose makes e a session without a connection, for a while. With r.mu held.
 func (r *Registry) lose(e *entry, loss Loss) {
 	e.lost = &loss
+	r.counts.unreachable++
 	e.forgetUpdate() // what it says last is told when it returns or is left
 	r.expireAt(e, loss.Until)
 	if w := e.will; w != nil && w.Delay >= 0 && !loss.Reason.Clean() && loss.At.Add(w.Delay).Before(loss.Until) {
@@ -220,6 +228,9 @@ func (r *Registry) leave(e *entry, loss Loss) {
 	e.stopExpiry()
 	e.forgetUpdate()
 	delete(r.entries, e.view.SessionID)
+	if e.lost != nil {
+		r.counts.unreachable--
+	}
 	if e.view.Unreachable {
 		view := *e.view
 		view.Unreachable = false
@@ -238,7 +249,7 @@ func (r *Registry) leave(e *entry, loss Loss) {
 	for _, room := range e.roomsInOrder() {
 		r.leaveRoom(e, room, c)
 	}
-	e.scope.sessions--
+	e.scope.depart()
 	r.touch(e)
 }
 

@@ -64,7 +64,8 @@ func (r *Registry) restore(kept *Kept) {
 		e := &entry{view: k.view(true), will: k.Will, lost: &loss, scope: r.scope("", k.Scope)}
 		shown := k.view(r.settings.Load().AnnounceUnreachable)
 		r.entries[k.SessionID] = e
-		e.scope.sessions++
+		e.scope.arrive()
+		r.counts.unreachable++
 		if k.Announced {
 			r.known++
 			e.member = &member{view: shown}
@@ -77,7 +78,7 @@ func (r *Registry) restore(kept *Kept) {
 			}
 			st := &stay{scope: r.scope(room, nil)}
 			e.rooms[room] = st
-			st.scope.sessions++
+			st.scope.arrive()
 			if k.Announced {
 				st.member = &member{view: shown}
 				st.scope.enter(k.User)

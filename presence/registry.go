@@ -37,8 +37,9 @@ type Registry struct {
 	seq      uint64 // of the last change
 	told     uint64 // of the last change that was told
 	known    int    // sessions that are announced
-	silent   bool   // nothing is announced to peers any more
-	keeping  bool   // the process ends, and those who are connected are kept
+	counts   counts
+	silent   bool // nothing is announced to peers any more
+	keeping  bool // the process ends, and those who are connected are kept
 	closed   bool
 	journal  journal
 }
@@ -182,6 +183,7 @@ func (r *Registry) Register(sessionID string, data json.RawMessage) error {
 		r.mu.Unlock()
 		return ErrUnknownSession
 	}
+	r.counts.registrations++
 	view := *e.view
 	view.ClientData = data
 	e.view = &view
@@ -268,6 +270,7 @@ func (r *Registry) change(e *entry, c Change) {
 
 // tell gives a change to the listener and the announcer. With r.mu held.
 func (r *Registry) tell(c Change) {
+	c.Stream = r.stream
 	if c.will != nil {
 		go c.will.carryOut(r.broker)
 	}

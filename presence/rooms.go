@@ -40,7 +40,7 @@ func (r *Registry) Subscribed(s *stomp.Session, destination string) {
 		e.rooms = make(map[string]*stay)
 	}
 	st := &stay{scope: r.scope(destination, nil), subscriptions: 1}
-	st.scope.sessions++
+	st.scope.arrive()
 	e.rooms[destination] = st
 	if e.member != nil {
 		r.joinRoom(e, st, time.Now())
@@ -78,7 +78,7 @@ func (r *Registry) Unsubscribed(s *stomp.Session, destination string) {
 func (r *Registry) leaveRoom(e *entry, room string, c Change) {
 	st := e.rooms[room]
 	delete(e.rooms, room)
-	st.scope.sessions--
+	st.scope.depart()
 	if st.member == nil {
 		return
 	}
