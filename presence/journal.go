@@ -8,6 +8,7 @@ import (
 // journal is what is to be kept. It is guarded by Registry.mu.
 type journal struct {
 	store   Store // nil: none
+	unread  Store // could not be read, and is left as it is
 	failed  error // what is wrong with it; nothing is written then
 	dirty   map[string]bool
 	changes []Change      // numbered, but not kept yet, and so not told

@@ -20,7 +20,7 @@ func (r *Registry) Open(store Store) {
 	r.journal = journal{store: store, dirty: make(map[string]bool)}
 	if err != nil {
 		r.fail(err)
-		r.journal.store = nil
+		r.journal.store, r.journal.unread = nil, store
 		return
 	}
 	if kept.Meta.Stream != "" {
@@ -91,13 +91,13 @@ func (r *Registry) restore(kept *Kept) {
 
 // SetStore goes over to another store, nil for none, which is made to hold what
 // the registry holds. It returns the one before, when nothing is written to it
-// any more.
+// any more. A store that could not be read is not written either.
 func (r *Registry) SetStore(store Store) (before Store) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	j := &r.journal
 	before = j.store
-	if before == store && (store != nil || j.failed == nil) {
+	if before == store && (store != nil || j.failed == nil) || store != nil && store == j.unread {
 		return before
 	}
 	r.abandon(errMoved)
