@@ -71,6 +71,9 @@ func (s *server) tryAdmin(method, path, body string) (status int, header http.He
 func (s *server) admin(method, path, body string) (status int, header http.Header, response string) {
 	s.t.Helper()
 	status, header, response, err := s.tryAdmin(method, path, body)
+	for end := time.Now().Add(patience); err != nil && method == http.MethodGet && time.Now().Before(end); time.Sleep(5 * time.Millisecond) {
+		status, header, response, err = s.tryAdmin(method, path, body) // as get does
+	}
 	if err != nil {
 		s.t.Fatal(err)
 	}
