@@ -126,10 +126,16 @@ export class Roster<Events = RosterEvents> extends EventTarget {
 }
 
 export class Room extends Roster<RoomEvents> {
-  constructor(destination: string, register: string, leave: (room: Room) => void);
+  constructor(destination: string, register: string, forget: () => void);
   /** To subscribe to it is to be in the room. */
   destination: string;
-  leave(): void;
+  /** Whether this session is in the room, or will be when it is connected. */
+  joined: boolean;
+  join(): this;
+  /** Goes out, and watches on. */
+  leave(): this;
+  /** Goes out and does not watch any more. */
+  close(): void;
 }
 
 export interface PresenceOptions {
@@ -153,12 +159,12 @@ export class Presence extends Roster {
   resumed: boolean;
   get me(): Session | undefined;
   get clientData(): any;
-  get rooms(): ReadonlyMap<string, Room>;
   /** What to send in the next CONNECT. */
   connectHeaders(): Record<string, string>;
   connected(client: Client, headers: Record<string, string>): void;
   disconnected(): void;
   update(clientData: any): void;
-  join(destination: string): Room;
+  /** Watches a room; `join()` goes into it. */
+  room(destination: string): Room;
   forget(): void;
 }

@@ -12,7 +12,7 @@
  *     });
  *     presence.addEventListener('sync', () => render(presence.people));
  *     presence.addEventListener('left', ({detail}) => console.log(detail.session.clientData, detail.change.reason));
- *     const room = presence.join('/topic/rooms/kitchen');               // a roster of its own, until room.leave()
+ *     const kitchen = presence.room('/topic/rooms/kitchen').join();     // a roster of its own
  *     client.activate();
  *
  * One subscription carries a roster. First comes what is, in pages:
@@ -269,48 +269,74 @@ export class Roster extends EventTarget {
 }
 
 /**
- * A room that this session is in: a {@link Roster}, and `message` events, whose `detail` is what the client hands to its
- * subscribers, for what is sent to the room.
+ * A room: a {@link Roster} of those who are in it, which can be watched from outside, too. While this session is in it there
+ * are also `message` events, whose `detail` is what the client hands to its subscribers, for what is sent to the room.
  */
 export class Room extends Roster {
-  /** The destination: to subscribe to it is to be in the room. */ destination;
-  #leave;
+  /** To subscribe to it is to be in the room. */ destination;
+  /** Whether this session is in the room, or will be when it is connected. */ joined = false;
+
+  /** @type {Client | undefined} */ #client;
   /** @type {{unsubscribe: () => void} | undefined} */ #membership;
+  #forget;
 
   /**
-   * By {@link Presence.join}.
+   * By {@link Presence.room}.
    * @param {string} destination
    * @param {string} register
-   * @param {(room: Room) => void} leave
+   * @param {() => void} forget
    */
-  constructor(destination, register, leave) {
+  constructor(destination, register, forget) {
     super(register + destination);
     this.destination = destination;
-    this.#leave = leave;
+    this.#forget = forget;
+  }
+
+  /** Goes into the room, now or when connected, and again after every reconnect. The others in it are told `joined`. */
+  join() {
+    if (!this.joined) {
+      this.joined = true;
+      this.#enter();
+    }
+    return this;
+  }
+
+  /** Goes out, and watches on. The others in it are told `left` with the reason `unsubscribed`. */
+  leave() {
+    const membership = this.#membership;
+    this.#membership = undefined;
+    this.joined = false;
+    unsubscribe(membership);
+    return this;
+  }
+
+  /** Goes out and does not watch any more. */
+  close() {
+    this.leave();
+    this.stop();
+    this.#forget();
   }
 
   /** @param {Client} client */
   start(client) {
-    this.#membership = client.subscribe(this.destination, message => {
-      this.dispatchEvent(new CustomEvent('message', {detail: message}));
-    });
+    this.#client = client;
+    if (this.joined) this.#enter();
     super.start(client);
   }
 
   stop() {
-    const membership = this.#membership;
-    this.#membership = undefined;
+    this.#client = this.#membership = undefined; // which ends with the connection
     super.stop();
-    unsubscribe(membership);
   }
 
-  /** Leaves the room: the others are told `left` with the reason `unsubscribed`. */
-  leave() {
-    this.#leave(this);
+  #enter() {
+    this.#membership = this.#client?.subscribe(this.destination, message => {
+      if (this.joined) this.dispatchEvent(new CustomEvent('message', {detail: message}));
+    });
   }
 }
 
-/** The roster of everybody, the rooms of this session, and what it needs to come back as the same session. */
+/** The roster of everybody, the rooms, and what it needs to come back as the same session. */
 export class Presence extends Roster {
   /** Sent by {@link connectHeaders}. @type {Will | undefined} */ will;
   /** The id of this session, after the first CONNECTED. @type {string | undefined} */ sessionId;
@@ -354,11 +380,6 @@ export class Presence extends Roster {
   /** What others shall know; {@link update} replaces it. */
   get clientData() {
     return this.#clientData;
-  }
-
-  /** The rooms that this session is in, or will be when it is connected, by destination. @returns {ReadonlyMap<string, Room>} */
-  get rooms() {
-    return this.#rooms;
   }
 
   /**
@@ -425,18 +446,15 @@ export class Presence extends Roster {
   }
 
   /**
-   * Goes into a room, now or when connected, and again after every reconnect, until {@link Room.leave}. To go into a room
-   * twice is to be there once.
+   * Watches a room, from now on or when connected, until its `close()`; `join()` goes into it. For the same destination
+   * there is one room.
    * @param {string} destination  one that matches a `room` of the server's configuration
    * @returns {Room}
    */
-  join(destination) {
+  room(destination) {
     let room = this.#rooms.get(destination);
     if (!room) {
-      room = new Room(destination, this.#register, left => {
-        if (this.#rooms.get(destination) === left) this.#rooms.delete(destination);
-        left.stop();
-      });
+      room = new Room(destination, this.#register, () => this.#rooms.delete(destination));
       this.#rooms.set(destination, room);
       if (this.#client) room.start(this.#client);
     }

@@ -405,8 +405,8 @@ describe('rooms', () => {
   const ROOM = '/topic/rooms/a', ROSTER = REGISTER + ROOM;
 
   test('a room has a roster and messages of its own', () => {
-    const room = presence.join(ROOM);
-    assert.deepEqual(connection.log, [`subscribe ${REGISTER}`, `subscribe ${ROOM}`, `subscribe ${ROSTER}`]);
+    const room = presence.room(ROOM).join();
+    assert.deepEqual(connection.log, [`subscribe ${REGISTER}`, `subscribe ${ROSTER}`, `subscribe ${ROOM}`]);
     const heard = listen(room), messages = [];
     room.addEventListener('message', ({detail}) => messages.push(detail.body));
     roster(['x', 'me']);
@@ -423,7 +423,7 @@ describe('rooms', () => {
   });
 
   test('a reset of one roster does not concern the others', () => {
-    const room = presence.join(ROOM);
+    const room = presence.room(ROOM).join();
     roster(['x']);
     connection.publish(ROSTER, {stream: 'a', seq: 10, sessions: [entry('x')]});
     connection.publish(ROSTER, [{type: 'reset', seq: 12}]);
@@ -433,48 +433,80 @@ describe('rooms', () => {
     assert.equal(connection.subscribed(ROOM), 1, 'it is in the room all the time');
   });
 
-  test('rooms are gone into again after a reconnect, and before anything else', () => {
-    presence.join(ROOM);
-    presence.join('/topic/rooms/b');
-    presence.disconnected();
-    const late = presence.join('/topic/rooms/c');
-    connect();
-    assert.deepEqual(connection.log.filter(line => !line.includes(REGISTER)),
-      ['subscribe /topic/rooms/a', 'subscribe /topic/rooms/b', 'subscribe /topic/rooms/c']);
-    assert.equal(connection.log.at(-1), `subscribe ${REGISTER}`);
-    assert.deepEqual([...presence.rooms.keys()], ['/topic/rooms/a', '/topic/rooms/b', '/topic/rooms/c']);
-    assert.equal(presence.rooms.get('/topic/rooms/c'), late);
+  test('watched is not joined', () => {
+    const room = presence.room(ROOM);
+    assert.deepEqual(connection.log, [`subscribe ${REGISTER}`, `subscribe ${ROSTER}`]);
+    connection.publish(ROSTER, {stream: 'a', seq: 10, sessions: [entry('x')]});
+    assert.equal(here(room), 'x');
+    assert.equal(room.joined, false);
   });
 
-  test('left is left: unsubscribed, silent, and not gone into again', () => {
-    const room = presence.join(ROOM);
-    connection.publish(ROSTER, {stream: 'a', seq: 10, sessions: [entry('x')]});
+  test('rooms are gone into again after a reconnect, before the roster of everybody is asked for', () => {
+    presence.room(ROOM).join();
+    presence.room('/topic/rooms/b');
+    presence.disconnected();
+    const late = presence.room('/topic/rooms/c').join();
+    connect();
+    assert.deepEqual(connection.log.filter(line => !line.includes(REGISTER)), ['subscribe /topic/rooms/a', 'subscribe /topic/rooms/c']);
+    assert.equal(connection.subscribed(`${REGISTER}/topic/rooms/b`), 1);
+    assert.equal(connection.log.at(-1), `subscribe ${REGISTER}`);
+    assert.equal(presence.room('/topic/rooms/c'), late);
+  });
+
+  test('left is left: unsubscribed, watched on, and not gone into again', () => {
+    const room = presence.room(ROOM).join();
+    connection.publish(ROSTER, {stream: 'a', seq: 10, sessions: [entry('me')]});
+    room.leave();
+    room.leave();
+    assert.equal(connection.log.at(-1), `unsubscribe ${ROOM}`);
+    connection.publish(ROSTER, [change(11, 'left', 'me', {room: ROOM, reason: 'unsubscribed'})]);
+    assert.equal(here(room), '');
+    connect();
+    assert.deepEqual(connection.log, [`subscribe ${ROSTER}`, `subscribe ${REGISTER}`]);
+    room.join();
+    assert.equal(connection.subscribed(ROOM), 1);
+  });
+
+  test('left while there is no connection', () => {
+    const room = presence.room(ROOM).join();
+    presence.disconnected();
+    room.leave();
+    connect();
+    assert.equal(connection.subscribed(ROOM), 0);
+  });
+
+  test('nothing of the last connection is unsubscribed on the next', () => {
+    const room = presence.room(ROOM).join(), old = connection;
+    connection = new Connection();
+    presence.connected(connection, {session: 'me'});
+    room.close();
+    assert.deepEqual(old.log.filter(line => line.startsWith('un')), []);
+    assert.deepEqual(connection.log.filter(line => line.startsWith('un')), [`unsubscribe ${ROOM}`, `unsubscribe ${ROSTER}`]);
+  });
+
+  test('closed is closed, and says nothing more', () => {
+    const room = presence.room(ROOM).join();
     const heard = listen(room);
-    room.leave();
-    room.leave();
-    assert.deepEqual(connection.log.slice(-2).sort(), [`unsubscribe ${ROSTER}`, `unsubscribe ${ROOM}`].sort());
+    room.addEventListener('message', () => heard.push(['message']));
+    room.close();
     connection.newest(ROSTER).callback({body: JSON.stringify([change(11, 'left', 'x')])});
+    connection.newest(ROOM).callback({body: '{}'});
     assert.deepEqual(heard, []);
     connect();
     assert.deepEqual(connection.log, [`subscribe ${REGISTER}`]);
+    assert.notEqual(presence.room(ROOM), room);
   });
 
-  test('twice is once, until it is left', () => {
-    const room = presence.join(ROOM);
-    assert.equal(presence.join(ROOM), room);
+  test('twice is once', () => {
+    const room = presence.room(ROOM).join();
+    assert.equal(presence.room(ROOM).join(), room);
     assert.equal(connection.subscribed(ROOM), 1);
-    room.leave();
-    const again = presence.join(ROOM);
-    assert.notEqual(again, room);
-    room.leave();
-    assert.equal(presence.rooms.get(ROOM), again, 'the old one is no longer asked');
-    assert.equal(connection.subscribed(ROOM), 2);
   });
 });
 
 test('presence.d.ts knows the members that there are', () => {
   const types = readFileSync(new URL('../presence.d.ts', import.meta.url), 'utf8');
-  const room = new Presence().join('/r');
+  const room = new Presence().room('/r');
   for (const [name, instance, inherited] of [
     ['Roster', new Roster('/x'), EventTarget.prototype], ['Room', room, Roster.prototype], ['Presence', new Presence(), Roster.prototype],
   ]) {
