@@ -1,7 +1,7 @@
 // What a page does that copies presence.js and uses @stomp/stompjs; in node too. Keeps what it was told.
 
-export function keep({ Client, Presence, clientData, rooms = [], storage, ...options }) {
-  const presence = new Presence({ clientData, storage });
+export function keep({ Client, Presence, clientData, will, rooms = [], storage, ...options }) {
+  const presence = new Presence({ clientData, will, storage });
   const client = new Client({
     heartbeatIncoming: 1000,
     heartbeatOutgoing: 1000,
