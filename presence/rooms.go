@@ -3,7 +3,6 @@ package presence
 import (
 	"maps"
 	"slices"
-	"strings"
 	"time"
 
 	"github.com/caddy-stomp/caddy-stomp/stomp"
@@ -58,9 +57,6 @@ func (r *Registry) joinRoom(e *entry, st *stay, now time.Time) {
 // Unsubscribed implements [stomp.SubscriptionObserver]: the last subscription
 // that ends is leaving the room.
 func (r *Registry) Unsubscribed(s *stomp.Session, destination string) {
-	if strings.Contains(destination, "*") {
-		return
-	}
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	e := r.entries[s.ID()]
