@@ -339,12 +339,17 @@ describe('the rosters are right through reloads, lost connections and a restart'
       const crowd = [];
       undo.push(() => crowd.splice(0).forEach(({ ws }) => ws.terminate()));
 
+      // The kernel resets what has not been accepted yet when a reload closes Caddy's old listener (SO_REUSEPORT): once more.
+      const come = (options) => StompClient.connect(caddy.url('/ws'), options).catch((error) => {
+        if (error.code !== 'ECONNRESET') throw error;
+        return StompClient.connect(caddy.url('/ws'), options);
+      });
       const happen = async () => {
         const [client] = crowd.splice(below(crowd.length || 1), 1); // nobody else does something with it meanwhile
         const dice = client ? below(10) : 0;
         if (dice < 4) {
           if (client) crowd.push(client);
-          const made = await StompClient.connect(caddy.url('/ws'), { connect: { 'client-data': JSON.stringify({ n: below(1000) }) } });
+          const made = await come({ connect: { 'client-data': JSON.stringify({ n: below(1000) }) } });
           await made.subscribe(rooms[below(2)]);
           crowd.push(made);
         } else if (dice < 6) {
@@ -400,6 +405,40 @@ describe('the rosters are right through reloads, lost connections and a restart'
       assert.equal(new Set(await keeper.run((roster) => roster.sessions)).size, 2, 'a server that forgets gives a new session');
     });
   }
+});
+
+test('the code of docs/presence.md does what is said of it', { timeout: 60_000 }, async () => {
+  const docs = readFileSync(joinPath(repository, 'docs/presence.md'), 'utf8');
+  const block = (part) => [...docs.matchAll(/```js\n([^]*?)```/g)].map(([, code]) => code).find((code) => code.includes(part));
+  const said = [];
+  const code = block("from '@stomp/stompjs'").replace(/^import .*$/gm, '').replace('wss://example.com/ws', caddy.url('/told'));
+  const page = new Function('Client', 'Presence', 'console', `${code}; return { client, presence, kitchen };`)(Client, Presence, {
+    log: (...words) => said.push(words.join(' ')),
+  });
+  undo.push(() => page.client.deactivate());
+  await eventually('the page is in the kitchen', () => page.kitchen.people.length === 1);
+
+  const tokens = {};
+  const own = new Client({ brokerURL: caddy.url('/told'), reconnectDelay: 100 });
+  const storage = { setItem: (key, value) => (tokens[key] = value) };
+  const { sessions } = new Function('client', 'sessionStorage', `${block('function askAgain')}; return { sessions };`)(own, storage);
+  undo.push(() => own.deactivate());
+  own.activate();
+  await eventually('its roster', () => sessions.size >= 1);
+  assert.match(tokens.token, /^[\w-]+\./);
+
+  const jon = await StompClient.connect(caddy.url('/told'), { connect: { 'client-data': '{"name":"Jon"}' } });
+  await jon.subscribe('/topic/rooms/kitchen');
+  jon.send('/topic/rooms/kitchen', 'tea?');
+  await eventually('the message', () => said.includes('tea?'));
+  await eventually('both know', () => sessions.get(jon.session)?.clientData.name === 'Jon' && said.includes('in the kitchen: 2'));
+  own.forceDisconnect();
+  await jon.register('/app/presence', { name: 'Jonathan' });
+  await eventually('after a reconnect', () => sessions.get(jon.session)?.clientData.name === 'Jonathan');
+  jon.reset();
+  await eventually('unreachable', () => sessions.get(jon.session)?.state === 'unreachable');
+  await eventually('left', () => !sessions.has(jon.session) && said.includes('Jonathan left: connection-lost'), { timeout: GRACE + 5000 });
+  assert.deepEqual([...sessions.keys()].sort(), [...page.presence.sessions.keys()].sort());
 });
 
 test('no complaints in the log', () => assert.deepEqual(caddy.complaints(), []));

@@ -16,13 +16,14 @@ export class Cable {
   }
 
   #forward(near, port) {
+    near.on('error', () => {});
     if (this.#cut) return near.destroy();
     const far = connect(port, '127.0.0.1');
     const pair = [near, far];
     this.#pairs.add(pair);
     near.pipe(far).pipe(near);
+    far.on('error', () => {});
     for (const socket of pair) {
-      socket.on('error', () => {});
       socket.on('close', () => {
         this.#pairs.delete(pair);
         for (const other of pair) other.destroy();
