@@ -108,7 +108,8 @@ func (s Settings) compile() (*compiled, error) {
 	return &compiled{Settings: s, announce: t}, nil
 }
 
-// isRoom says whether to subscribe to a destination is to join a room.
+// isRoom says whether to subscribe to a destination is to join a room. To
+// subscribe to a pattern is not.
 func (c *compiled) isRoom(destination string) bool {
 	return !stomp.IsPattern(destination) && slices.ContainsFunc(c.Rooms, func(pattern string) bool { return stomp.Matches(pattern, destination) })
 }
