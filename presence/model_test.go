@@ -211,7 +211,9 @@ func (m *model) do(a act) {
 			tb.used = append(tb.used, given)
 		}
 		was := tb.id
-		tb.old, tb.client = tb.client, nil
+		if live {
+			tb.old, tb.client = tb.client, nil
+		}
 		m.connectTab(tb, stomp.Handshake{User: tb.user}, append(header, ResumeTokenHeader, given)...)
 		switch {
 		case a.What == "old token" && m.crashes == 0 && tb.client != nil && tb.id == was:
@@ -263,6 +265,9 @@ func (m *model) do(a act) {
 	case "late end":
 		if tb.old != nil && tb.old.server == m.server {
 			m.registry.Ended(tb.old.session, stomp.End{Reason: stomp.ReasonDisconnect, At: time.Now()})
+			if live && m.broker.Session(tb.id) == tb.client.session && m.registry.Register(tb.client.session, []byte(`"here"`)) != nil {
+				m.fail("the late end of a connection of before was that of %s", tb.id)
+			}
 		}
 	case "configure":
 		m.settings.Grace = []time.Duration{0, 5 * time.Second, 30 * time.Second}[a.N%3]
