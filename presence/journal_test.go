@@ -48,6 +48,7 @@ func TestToldAfterTheCommit(t *testing.T) {
 		wantTypes(t, "after the second", c.told.types("mina-0001"), Connected, Joined, Left)
 		wantStrings(t, "peer", peer.told(t, "a"), "joined mina-0001", "left mina-0001")
 		time.Sleep(2 * aliveEvery)
+		synctest.Wait()
 		if c.disk.meta.Announced != 2 || len(c.disk.changes) != 0 || len(c.disk.records) != 3-1 {
 			t.Errorf("kept: %+v, %d changes, %d records", c.disk.meta, len(c.disk.changes), len(c.disk.records))
 		}
@@ -173,6 +174,7 @@ func TestStoreFails(t *testing.T) {
 				if tt.when == 0 {
 					commits := c.disk.commits
 					time.Sleep(3 * retryEvery)
+					synctest.Wait()
 					if c.disk.commits != commits || c.registry.Health() == nil {
 						t.Error("written all the same")
 					}
@@ -226,6 +228,7 @@ func TestTooManyWait(t *testing.T) {
 		close(g)
 		who.disconnect()
 		time.Sleep(2 * retryEvery)
+		synctest.Wait()
 		if err := c.registry.Health(); err != nil || len(c.disk.records) != 0 {
 			t.Errorf("Health says %v, %d records", err, len(c.disk.records))
 		}
@@ -239,7 +242,6 @@ func TestSetStoreWhileChangesFlow(t *testing.T) {
 		stop, stopped := make(chan struct{}), make(chan struct{})
 		slow := func(*Batch) error { time.Sleep(3 * time.Millisecond); return nil }
 		c.store.hook(slow)
-		var stores []*process
 		go func() {
 			defer close(stopped)
 			for i := 0; ; i++ {
@@ -260,7 +262,6 @@ func TestSetStoreWhileChangesFlow(t *testing.T) {
 			if i%4 != 3 {
 				p := newMemoryStore().open()
 				p.hook(slow)
-				stores = append(stores, p)
 				next = p
 			}
 			before := c.registry.SetStore(next)

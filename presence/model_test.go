@@ -425,6 +425,7 @@ func (m *model) lives() error {
 			delete(here, key)
 			users[user]--
 			over[c.SessionID] = over[c.SessionID] || c.Room == ""
+		default:
 		}
 		if c.User != "" && c.UserSessions != users[user] {
 			return fmt.Errorf("seq %d: %s %s %s with %d sessions of %s, want %d", c.Seq, c.SessionID, c.Type, c.Room, c.UserSessions, c.User, users[user])

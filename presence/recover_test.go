@@ -73,12 +73,12 @@ func TestRecovery(t *testing.T) {
 					if late := died.Sub(left.At); late < 0 || late > 5*time.Second {
 						t.Errorf("left at %v, the server died at %v", left.At, died)
 					}
+					if p, err := (&reader{client: peer, id: "b"}).picture(t); err != nil || len(p.roster) != 2 || len(p.sessions) != 1 || p.sameAs(c.roster()) != nil {
+						t.Errorf("the roster was %v, then %v: %v", p.roster, p.sessions, err)
+					}
 					hs.SessionID = ""
 					if thief := c.comeBack(t, hs, token); thief.session.ID() == "mina-0001" {
 						t.Error("resumed after it left")
-					}
-					if p := peer.picture(t, "b"); len(p.roster) != 2 || len(p.sessions) != 1 || p.sameAs(c.roster()) != nil {
-						t.Errorf("the roster was %v, then %v", p.roster, p.sessions)
 					}
 				})
 			})
@@ -167,6 +167,7 @@ func TestExit(t *testing.T) {
 		}
 		commits := c.disk.commits
 		time.Sleep(time.Hour)
+		synctest.Wait()
 		if c.disk.commits != commits {
 			t.Error("written after the exit")
 		}
@@ -218,6 +219,7 @@ func TestOpenFails(t *testing.T) {
 		}
 		c.connect(t, "zoe-00001", stomp.ClientDataHeader, `1`)
 		time.Sleep(time.Minute)
+		synctest.Wait()
 		wantTypes(t, "in memory", c.told.types("zoe-00001"), Connected, Joined)
 		if c.disk.commits != commits {
 			t.Error("what could not be read was written")
@@ -234,6 +236,7 @@ func TestOpenFails(t *testing.T) {
 		}
 		c.store.hook(nil)
 		time.Sleep(2 * retryEvery)
+		synctest.Wait()
 		if err := c.registry.Health(); err != nil || c.disk.commits == commits {
 			t.Errorf("Health says %v", err)
 		}
