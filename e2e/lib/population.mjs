@@ -139,7 +139,7 @@ export class Population {
   }
 
   async #connect(person, { token, data }) {
-    const boot = this.boot;
+    const boot = (person.boot = this.boot);
     const client = await StompClient.open(`${this.url}?user=${encodeURIComponent(person.user)}`).catch((error) => {
       this.counts.refused++; // Caddy drops connections that are being made while it reloads, for any handler
       throw Object.assign(error, { refused: true });
@@ -250,7 +250,7 @@ export class Population {
   async #lost(person, error) {
     const { session } = person;
     const from = this.boot;
-    if (!error.refused) this.losses.push({ boot: from, id: session?.id, error: error.message });
+    if (!error.refused) this.losses.push({ boot: person.boot, id: session?.id, error: error.message });
     person.client?.ws.terminate();
     person.client = undefined;
     if (!session || !this.random.chance(0.65)) {
