@@ -71,26 +71,25 @@ func (l *load) dial(addr string, i int) (*client, error) {
 	return c, nil
 }
 
-// rosterSize asks who is there.
-func (l *load) rosterSize(addr string) (sessions int, err error) {
+// waitFor returns when somebody who asks who is there has been told of so many,
+// by the roster and the changes after it.
+func (l *load) waitFor(addr string, sessions int) error {
 	c, r, err := l.connect(addr)
 	if err != nil {
-		return 0, err
+		return err
 	}
 	defer c.conn.Close()
 	if err := l.subscribe([]*client{c}); err != nil {
-		return 0, err
+		return err
 	}
-	for {
-		page, err := readMessage(r, nil)
+	for told := 0; told < sessions; {
+		body, err := readMessage(r, nil)
 		if err != nil {
-			return 0, err
+			return fmt.Errorf("after %d of %d were told of: %w", told, sessions, err)
 		}
-		sessions += bytes.Count(page, []byte(`{"sessionId":`))
-		if bytes.Contains(page, []byte(`"more":false`)) {
-			return sessions, nil
-		}
+		told += bytes.Count(body, []byte(`{"sessionId":`)) + bytes.Count(body, []byte(`"type":"joined"`))
 	}
+	return nil
 }
 
 // connect sends CONNECT with a header, and reads CONNECTED.

@@ -45,10 +45,8 @@ func (s *scenario) connectsPerSecond(broker string) (float64, error) {
 	if err != nil {
 		return 0, err
 	}
-	for told := 0; told < s.sessions; {
-		if told, err = l.rosterSize(p.addr); err != nil {
-			return 0, err
-		}
+	if err := l.waitFor(p.addr, s.sessions); err != nil {
+		return 0, err
 	}
 	took := time.Since(began)
 	for _, c := range l.clients {

@@ -4,7 +4,7 @@ import assert from 'node:assert/strict';
 import { mkdirSync, readFileSync, readdirSync, rmSync, statSync, truncateSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { describe, test } from 'node:test';
-import { Caddy } from './lib/caddy.mjs';
+import { Caddy, binary, repository } from './lib/caddy.mjs';
 import { arrive, comeBack, keeping, sees, watch } from './lib/keeping.mjs';
 import { run, runOrThrow } from './lib/process.mjs';
 import { Random } from './lib/random.mjs';
@@ -160,4 +160,12 @@ test('full when it starts: presence in memory', { timeout: 30_000 }, async (t) =
   const [error, ...more] = errors(caddy);
   assert.match(JSON.stringify(error), /in memory only.*no space left on device/);
   assert.deepEqual(more, []);
+});
+
+test('a file costs at most three connects in ten', { timeout: 120_000 }, async (t) => {
+  const bench = join(repository, 'e2e', '.bin', 'bench');
+  await runOrThrow('go', ['build', '-o', bench, './bench'], { cwd: repository });
+  const args = ['connects', '-sessions', '5000', '-rounds', '3', '-ratio', '0.7'];
+  const { stdout } = await runOrThrow(bench, args, { env: { ...process.env, CADDY_BIN: binary }, timeout: 100_000 });
+  for (const line of stdout.trim().split('\n')) t.diagnostic(line);
 });
