@@ -2,6 +2,7 @@ package presence
 
 import (
 	"errors"
+	"fmt"
 	"time"
 )
 
@@ -14,6 +15,8 @@ type journal struct {
 	changes []Change      // numbered, but not kept yet, and so not told
 	written []Change      // being written
 	done    chan struct{} // closed when dirty and changes are kept
+	writing chan struct{} // the done of what is being written
+	hurry   chan struct{} // has the writer gather no longer
 	running bool          // somebody writes
 	began   time.Time     // when the last write did; of whoever writes
 	marked  uint64        // Meta.Announced as it is kept
@@ -29,6 +32,11 @@ const maxJournal = 1 << 16
 // comes after a longer silence is written at once.
 const writeEvery = time.Millisecond
 
+// newJournal is that of a store, or of none.
+func newJournal(store Store) *journal {
+	return &journal{store: store, dirty: make(map[string]bool), hurry: make(chan struct{}, 1)}
+}
+
 // aliveEvery is how often a store learns that the process is alive, so that it
 // is known when it was not.
 const aliveEvery = 2 * time.Second
@@ -36,12 +44,23 @@ const aliveEvery = 2 * time.Second
 // retryEvery is how often a store that has failed is tried again.
 const retryEvery = 5 * time.Second
 
-var errSlowStore = errors.New("the store does not keep up")
+// commitWithin is how long a write may take. A store that takes longer has
+// failed: peers, RECEIPTs, a reload and an exit wait no longer for a disk that
+// does not answer.
+const commitWithin = 5 * time.Second
+
+var (
+	errSlowStore    = errors.New("the store does not keep up")
+	errHangingStore = fmt.Errorf("the store has not answered for %s", commitWithin)
+)
+
+// writes says whether there is a store that is written. With r.mu held.
+func (r *Registry) writes() bool { return r.journal.store != nil && r.journal.failed == nil && !r.closed }
 
 // record has a change told: at once, or when it is kept. With r.mu held.
 func (r *Registry) record(c Change) {
-	j := &r.journal
-	if j.store == nil || j.failed != nil {
+	j := r.journal
+	if !r.writes() {
 		r.tell(c)
 		return
 	}
@@ -56,10 +75,10 @@ func (r *Registry) record(c Change) {
 // touch has e kept as it is now, or its absence. It returns what is closed when
 // that is done, nil if there is nothing to wait for. With r.mu held.
 func (r *Registry) touch(e *entry) <-chan struct{} {
-	j := &r.journal
-	if j.store == nil || j.failed != nil {
+	if !r.writes() {
 		return nil
 	}
+	j := r.journal
 	j.dirty[e.view.SessionID] = true
 	r.write()
 	return j.done
@@ -67,26 +86,40 @@ func (r *Registry) touch(e *entry) <-chan struct{} {
 
 // write starts the writing goroutine unless it runs. With r.mu held.
 func (r *Registry) write() {
-	j := &r.journal
+	j := r.journal
 	if j.done == nil {
 		j.done = make(chan struct{})
 	}
 	if !j.running {
 		j.running = true
-		go r.writeAll()
+		go r.writeAll(j)
+	}
+}
+
+// hasten has the writer gather no longer.
+func (j *journal) hasten() {
+	select {
+	case j.hurry <- struct{}{}:
+	default:
 	}
 }
 
 // writeAll writes until nothing is left to be written. What comes meanwhile is
 // the next batch.
-func (r *Registry) writeAll() {
+func (r *Registry) writeAll(j *journal) {
 	for {
-		j := &r.journal
 		gather := r.settings.Load().Sync
 		if gather <= 0 && !j.began.IsZero() {
 			gather = writeEvery - time.Since(j.began)
 		}
-		time.Sleep(gather)
+		if gather > 0 {
+			enough := time.NewTimer(gather)
+			select {
+			case <-enough.C:
+			case <-j.hurry:
+			}
+			enough.Stop()
+		}
 		r.mu.Lock()
 		if j.done == nil || j.store == nil || j.failed != nil {
 			j.running = false
@@ -94,22 +127,51 @@ func (r *Registry) writeAll() {
 			return
 		}
 		j.began = time.Now()
-		store, batch, done := j.store, r.batch(), j.done
-		j.written, j.changes, j.done = j.changes, nil, nil
+		batch, done := r.batch(), j.done
+		j.written, j.changes, j.done, j.writing = j.changes, nil, nil, done
 		j.dirty = make(map[string]bool)
 		r.mu.Unlock()
 
-		err := store.Commit(batch)
+		err := r.commit(j, batch, done)
 
 		r.mu.Lock()
-		if err != nil {
-			r.fail(err)
-		} else {
-			r.logAlive(batch)
-			r.tellWritten()
+		r.committed(j, batch, err)
+		if j.done == nil {
+			j.running = false
+			r.mu.Unlock()
+			return
 		}
 		r.mu.Unlock()
-		close(done)
+	}
+}
+
+// commit writes a batch, which is j.writing meanwhile. If that takes too long
+// the store has failed, and whoever waits goes on before commit returns.
+func (r *Registry) commit(j *journal, batch *Batch, writing chan struct{}) error {
+	hangs := time.AfterFunc(commitWithin, func() {
+		r.mu.Lock()
+		defer r.mu.Unlock()
+		if r.journal == j && j.writing == writing {
+			r.fail(errHangingStore)
+		}
+	})
+	defer hangs.Stop()
+	return j.store.Commit(batch)
+}
+
+// committed is called when a batch is kept, or is not: what waits for that is
+// told. It is of no account if the store has failed, or was left, in the
+// meantime. With r.mu held.
+func (r *Registry) committed(j *journal, batch *Batch, err error) {
+	switch {
+	case j.failed != nil:
+	case err != nil:
+		r.fail(err)
+	default:
+		r.logAlive(batch)
+		r.tellWritten()
+		close(j.writing)
+		j.writing = nil
 	}
 }
 
@@ -157,7 +219,7 @@ func (e *entry) record() *Record {
 
 // logAlive notes what a batch has made known to the store. With r.mu held.
 func (r *Registry) logAlive(b *Batch) {
-	j := &r.journal
+	j := r.journal
 	j.marked = b.Meta.Announced
 	if j.clock == nil {
 		j.clock = time.AfterFunc(aliveEvery, r.beat)
@@ -169,7 +231,7 @@ func (r *Registry) logAlive(b *Batch) {
 func (r *Registry) beat() {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	j := &r.journal
+	j := r.journal
 	if r.closed || j.store == nil {
 		return
 	}
@@ -186,7 +248,7 @@ func (r *Registry) beat() {
 // fail goes on without a store that cannot be written: what waits for it is
 // told now. With r.mu held.
 func (r *Registry) fail(err error) {
-	j := &r.journal
+	j := r.journal
 	if j.failed != nil || j.store == nil {
 		return
 	}
@@ -201,7 +263,7 @@ func (r *Registry) fail(err error) {
 
 // abandon writes no more, and tells what waited for that. With r.mu held.
 func (r *Registry) abandon(err error) {
-	j := &r.journal
+	j := r.journal
 	j.failed = err
 	r.tellWritten()
 	waiting := j.changes
@@ -209,45 +271,52 @@ func (r *Registry) abandon(err error) {
 	for i := range waiting {
 		r.tell(waiting[i])
 	}
-	if j.done != nil {
-		close(j.done)
-		j.done = nil
+	for _, waiting := range []*chan struct{}{&j.writing, &j.done} {
+		if *waiting != nil {
+			close(*waiting)
+			*waiting = nil
+		}
 	}
 }
 
 // retry writes everything to a store that has failed.
 func (r *Registry) retry(store Store) {
 	r.mu.Lock()
-	j := &r.journal
+	defer r.mu.Unlock()
+	j := r.journal
 	if r.closed || j.store != store || j.failed == nil || j.running {
 		if !r.closed && j.clock != nil {
 			j.clock.Reset(retryEvery)
 		}
-		r.mu.Unlock()
 		return
 	}
-	// from here on changes are noted again, and wait for this write
+	r.rewrite(j, func() { r.logger.Info("the presence store is written again") })
+}
+
+// rewrite begins to write everything, and returns what is closed when that is
+// done or has failed. Changes are noted, and wait for it. With r.mu held.
+func (r *Registry) rewrite(j *journal, kept func()) <-chan struct{} {
 	j.running = true
 	j.failed = nil
+	done := make(chan struct{})
+	j.writing = done
 	batch := r.snapshot()
-	r.mu.Unlock()
-
-	err := store.Commit(batch)
-
-	r.mu.Lock()
-	j.running = false
-	if err != nil {
-		r.fail(err)
-	} else {
-		r.logger.Info("the presence store is written again")
-		r.logAlive(batch)
-		j.clock.Reset(aliveEvery)
-		if j.done != nil {
-			j.running = true
-			go r.writeAll()
+	go func() {
+		err := r.commit(j, batch, done)
+		r.mu.Lock()
+		defer r.mu.Unlock()
+		r.committed(j, batch, err)
+		if j.failed == nil {
+			j.clock.Reset(aliveEvery)
+			kept()
+			if j.done != nil {
+				go r.writeAll(j)
+				return
+			}
 		}
-	}
-	r.mu.Unlock()
+		j.running = false
+	}()
+	return done
 }
 
 // snapshot is everything, as a batch. With r.mu held.
@@ -263,9 +332,10 @@ func (r *Registry) snapshot() *Batch {
 // written, but has something to tell itself, implements the same method.
 func (r *Registry) Health() error {
 	r.mu.Lock()
-	defer r.mu.Unlock()
-	if s, ok := r.journal.store.(interface{ Health() error }); ok && r.journal.failed == nil {
-		return s.Health()
+	store, failed := r.journal.store, r.journal.failed
+	r.mu.Unlock()
+	if s, ok := store.(interface{ Health() error }); ok && failed == nil {
+		return s.Health() // which may wait for a disk
 	}
-	return r.journal.failed
+	return failed
 }

@@ -17,7 +17,7 @@ func (r *Registry) Open(store Store) {
 	kept, err := store.Load()
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	r.journal = journal{store: store, dirty: make(map[string]bool)}
+	r.journal = newJournal(store)
 	if err != nil {
 		r.fail(err)
 		r.journal.store, r.journal.unread = nil, store
@@ -91,32 +91,36 @@ func (r *Registry) restore(kept *Kept) {
 
 // SetStore goes over to another store, nil for none, which is made to hold what
 // the registry holds. It returns the one before, when nothing is written to it
-// any more. A store that could not be read is not written either.
+// any more; nil if it does not answer. A store that could not be read is not
+// written either.
 func (r *Registry) SetStore(store Store) (before Store) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	j := &r.journal
+	j := r.journal
 	before = j.store
 	if before == store && (store != nil || j.failed == nil) || store != nil && store == j.unread {
 		return before
 	}
 	r.abandon(errMoved)
-	for j.running { // it sees that, and stops
-		r.mu.Unlock()
-		time.Sleep(time.Millisecond)
-		r.mu.Lock()
-	}
+	j.hasten()
 	if j.clock != nil {
 		j.clock.Stop()
 	}
-	r.journal = journal{store: store, dirty: make(map[string]bool)}
+	r.journal = newJournal(store)
 	if store != nil {
-		batch := r.snapshot()
-		if err := store.Commit(batch); err != nil {
-			r.fail(err)
-		} else {
-			r.logAlive(batch)
+		done := r.rewrite(r.journal, func() {})
+		r.mu.Unlock()
+		<-done
+		r.mu.Lock()
+	}
+	for end := time.Now().Add(commitWithin); j.running; { // it sees that, and stops
+		if time.Now().After(end) {
+			r.logger.Error("a presence store that is not used any more does not answer, and is left as it is")
+			return nil
 		}
+		r.mu.Unlock()
+		time.Sleep(time.Millisecond)
+		r.mu.Lock()
 	}
 	return before
 }
@@ -138,8 +142,9 @@ func (r *Registry) Degrade(err error) {
 func (r *Registry) flush() {
 	r.mu.Lock()
 	var done <-chan struct{}
-	if j := &r.journal; j.store != nil && j.failed == nil {
+	if j := r.journal; j.store != nil && j.failed == nil {
 		r.write()
+		j.hasten()
 		done = j.done
 	}
 	r.mu.Unlock()

@@ -42,7 +42,7 @@ type Registry struct {
 	silent   bool   // nothing is announced to peers any more
 	keeping  bool   // the process ends, and those who are connected are kept
 	closed   bool
-	journal  journal
+	journal  *journal
 }
 
 // entry is what the registry holds for a session.
@@ -83,7 +83,7 @@ func NewRegistry(c Config) (*Registry, error) {
 	}
 	r := &Registry{
 		updateEvery: updateInterval, logger: c.Logger, listener: c.Listener, sweepAt: sweepFrom,
-		entries: make(map[string]*entry), scopes: make(map[scopeKey]*scope),
+		entries: make(map[string]*entry), scopes: make(map[scopeKey]*scope), journal: newJournal(nil),
 	}
 	if err := r.Configure(c.Settings); err != nil {
 		return nil, err
