@@ -55,7 +55,9 @@ var (
 )
 
 // writes says whether there is a store that is written. With r.mu held.
-func (r *Registry) writes() bool { return r.journal.store != nil && r.journal.failed == nil && !r.closed }
+func (r *Registry) writes() bool {
+	return r.journal.store != nil && r.journal.failed == nil && !r.closed
+}
 
 // record has a change told: at once, or when it is kept. With r.mu held.
 func (r *Registry) record(c Change) {

@@ -65,7 +65,7 @@ func (r *Registry) restore(kept *Kept) {
 		shown := k.view(r.settings.Load().AnnounceUnreachable)
 		r.entries[k.SessionID] = e
 		e.scope.arrive()
-		r.counts.unreachable++
+		r.waits(e, 1)
 		if k.Announced {
 			r.known++
 			e.member = &member{view: shown}

@@ -38,9 +38,10 @@ type Registry struct {
 	told     uint64 // of the last change that was told
 	known    int    // sessions that are announced
 	counts   counts
-	resumes  uint64 // attempts so far
-	silent   bool   // nothing is announced to peers any more
-	keeping  bool   // the process ends, and those who are connected are kept
+	waiting  map[waiter]int // unreachable sessions
+	resumes  uint64         // attempts so far
+	silent   bool           // nothing is announced to peers any more
+	keeping  bool           // the process ends, and those who are connected are kept
 	closed   bool
 	journal  *journal
 }
@@ -49,6 +50,7 @@ type Registry struct {
 type entry struct {
 	view      *View
 	session   *stomp.Session // its connection; nil while it is unreachable
+	address   string         // of its last connection, as it is counted; empty: not
 	scope     *scope
 	member    *member // of scope's roster; nil: not announced
 	rooms     map[string]*stay
@@ -84,6 +86,7 @@ func NewRegistry(c Config) (*Registry, error) {
 	r := &Registry{
 		updateEvery: updateInterval, logger: c.Logger, listener: c.Listener, sweepAt: sweepFrom,
 		entries: make(map[string]*entry), scopes: make(map[scopeKey]*scope), journal: newJournal(nil),
+		waiting: make(map[waiter]int),
 	}
 	if err := r.Configure(c.Settings); err != nil {
 		return nil, err
