@@ -33,6 +33,7 @@ type App struct {
 	endpoints map[string]endpointSpec // by endpoint name
 	claims    map[string]*claim       // by broker name; in force after Start
 	queue     *eventQueue
+	inForce   bool // all apps of the configuration have started
 	leave     sync.Once
 }
 
@@ -60,7 +61,7 @@ func (a *App) Provision(ctx caddy.Context) error {
 	// stopping comes before any app is stopped, while events still can be
 	// emitted, and before the HTTP app waits for its connections
 	err = errors.Join(
-		a.events.On("started", eventHandler(a.queue.start)),
+		a.events.On("started", eventHandler(a.started)),
 		a.events.On("stopping", eventHandler(a.leaveBrokers)),
 	)
 	if err != nil {
@@ -70,6 +71,14 @@ func (a *App) Provision(ctx caddy.Context) error {
 		return fmt.Errorf("registering metrics: %w", err)
 	}
 	return nil
+}
+
+// started is called when all apps of the configuration have started.
+func (a *App) started() {
+	a.mu.Lock()
+	a.inForce = true
+	a.mu.Unlock()
+	a.queue.start()
 }
 
 // endpointSpec is what a handler tells the app about its endpoint.
@@ -162,11 +171,11 @@ func (a *App) Cleanup() error {
 func (a *App) leaveBrokers() {
 	a.leave.Do(func() {
 		a.mu.Lock()
-		claims := a.claims
+		claims, inForce := a.claims, a.inForce
 		a.mu.Unlock()
 		var all sync.WaitGroup
 		for _, c := range claims {
-			all.Go(c.release)
+			all.Go(func() { c.release(inForce) })
 		}
 		all.Wait()
 		if a.queue != nil {

@@ -107,8 +107,10 @@ func (r *running) apply(c *claim) {
 
 // release undoes take. If nobody else refers to the broker it is drained;
 // otherwise the endpoints that nobody else claims are closed, and what the
-// next claim says is in force.
-func (c *claim) release() {
+// next claim says is in force. The broker of a configuration that was never in
+// force, as another app could not be started, leaves its store as at an exit:
+// it is the next one that its sessions come back to.
+func (c *claim) release(inForce bool) {
 	r := c.running
 	if r == nil {
 		return
@@ -117,7 +119,7 @@ func (c *claim) release() {
 	defer cancel()
 	defer c.store.close()
 	if refs, _ := brokers.References(c.name); refs == 1 {
-		c.drainBroker(ctx)
+		c.drainBroker(ctx, caddy.Exiting() || !inForce)
 	} else {
 		r.mu.Lock()
 		r.claims = slices.DeleteFunc(r.claims, func(other *claim) bool { return other == c })
@@ -157,21 +159,21 @@ const spreadPerSession = time.Millisecond
 var retryAfter = frame.Header{{Name: "retry-after", Value: "1"}}
 
 // drainBroker ends all sessions. There are no peers left who could be told of
-// the others; events are.
-func (c *claim) drainBroker(ctx context.Context) {
+// the others; events are. If it comes back its store is kept.
+func (c *claim) drainBroker(ctx context.Context, comesBack bool) {
 	r := c.running
-	kept := caddy.Exiting() && r.registry.Keep()
+	kept := comesBack && r.registry.Keep()
 	if !kept {
 		r.registry.Silence()
 	}
-	if caddy.Exiting() {
+	if comesBack {
 		spread := min(c.drain*2/3, time.Duration(len(r.broker.Sessions()))*spreadPerSession)
 		r.broker.Drain(ctx, stomp.End{Code: 1012, Text: "server shutdown", Header: retryAfter}, spread)
 	} else {
 		r.broker.Drain(ctx, stomp.End{Code: 1001, Text: "endpoint removed"}, 0)
 	}
 	r.registry.Close()
-	if !caddy.Exiting() {
+	if !comesBack {
 		forgetStore(r.registry)
 	}
 	for name := range c.live {

@@ -7,6 +7,7 @@ import (
 	"log/slog"
 	"net/url"
 	"path/filepath"
+	"time"
 
 	"github.com/caddyserver/caddy/v2"
 	"github.com/caddyserver/caddy/v2/caddyconfig/caddyfile"
@@ -166,14 +167,34 @@ func forgetStore(r *presence.Registry) {
 }
 
 func clearStore(r *presence.Registry, s presence.Store) {
-	if err := s.Clear(); err != nil {
+	if err := inTime(s.Clear); err != nil {
 		r.Degrade(fmt.Errorf("emptying the store: %w", err))
 	}
 }
 
 func (s *openStore) close() {
 	if s.closer != nil {
-		_ = s.closer.Close() // what was to be written is written
+		_ = inTime(s.closer.Close) // what was to be written is written
+	}
+}
+
+// storeTimeout is how long a reload or an exit waits for a disk.
+const storeTimeout = 2 * time.Second
+
+var errStoreTimeout = fmt.Errorf("no answer within %s", storeTimeout)
+
+// inTime waits for something that may hang with a disk, and is done then when
+// the disk answers.
+func inTime(do func() error) error {
+	done := make(chan error, 1)
+	go func() { done <- do() }()
+	late := time.NewTimer(storeTimeout)
+	defer late.Stop()
+	select {
+	case err := <-done:
+		return err
+	case <-late.C:
+		return errStoreTimeout
 	}
 }
 

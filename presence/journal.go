@@ -5,7 +5,9 @@ import (
 	"time"
 )
 
-// journal is what is to be kept. It is guarded by Registry.mu.
+// journal is what is to be kept. It is guarded by Registry.mu; store and hurry
+// never change. A registry that goes over to another store gets another one,
+// so that a write that hangs can be left behind.
 type journal struct {
 	store   Store // nil: none
 	unread  Store // could not be read, and is left as it is
@@ -18,9 +20,24 @@ type journal struct {
 	began   time.Time     // when its writing began; zero: nothing is being written
 	running bool          // somebody writes
 	last    time.Time     // when the last write began
+	hurry   chan struct{} // closed when nothing more is to be gathered
 	moving  bool          // nothing more is to be written
 	marked  uint64        // Meta.Announced as it is kept
 	clock   *time.Timer   // of what is written when nothing happens
+}
+
+// newJournal returns a journal of a store, nil for none.
+func newJournal(store Store) *journal {
+	return &journal{store: store, dirty: make(map[string]bool), hurry: make(chan struct{})}
+}
+
+// hasten has the writer gather no longer. With r.mu held.
+func (j *journal) hasten() {
+	select {
+	case <-j.hurry:
+	default:
+		close(j.hurry)
+	}
 }
 
 // maxJournal is how many changes may wait for a store. Beyond, it counts as
@@ -42,13 +59,13 @@ const retryEvery = 5 * time.Second
 // commitWithin is how long a store may take to write a batch. Beyond, it counts
 // as failed: what is known of everybody else must not wait for a disk that
 // hangs.
-const commitWithin = 10 * time.Second
+const commitWithin = 5 * time.Second
 
 var errSlowStore = errors.New("the store does not keep up")
 
 // record has a change told: at once, or when it is kept. With r.mu held.
 func (r *Registry) record(c Change) {
-	j := &r.journal
+	j := r.journal
 	if !r.journaled() {
 		r.tell(c)
 		return
@@ -69,7 +86,7 @@ func (r *Registry) journaled() bool {
 // touch has e kept as it is now, or its absence. It returns what is closed when
 // that is done, nil if there is nothing to wait for. With r.mu held.
 func (r *Registry) touch(e *entry) <-chan struct{} {
-	j := &r.journal
+	j := r.journal
 	if !r.journaled() {
 		return nil
 	}
@@ -80,52 +97,64 @@ func (r *Registry) touch(e *entry) <-chan struct{} {
 
 // write starts the writing goroutine unless it runs. With r.mu held.
 func (r *Registry) write() {
-	j := &r.journal
+	j := r.journal
 	if j.done == nil {
 		j.done = make(chan struct{})
 	}
 	if !j.running && !j.moving {
 		j.running = true
-		go r.writeAll()
+		go r.writeAll(j)
 	}
 }
 
 // writeAll writes until nothing is left to be written. What comes meanwhile is
 // the next batch.
-func (r *Registry) writeAll() {
+func (r *Registry) writeAll(j *journal) {
 	for {
-		j := &r.journal
 		gather := r.settings.Load().Sync
 		if gather <= 0 && !j.last.IsZero() {
 			gather = writeEvery - time.Since(j.last)
 		}
-		time.Sleep(gather)
+		enough := time.NewTimer(gather)
+		select {
+		case <-enough.C:
+		case <-j.hurry:
+			enough.Stop()
+		}
 		r.mu.Lock()
-		if j.done == nil || j.failed != nil || j.moving {
+		if j.done == nil || j.failed != nil || j.moving || r.journal != j {
 			j.running = false
 			r.mu.Unlock()
 			return
 		}
 		j.last = time.Now()
-		r.commit(r.batch())
+		r.commit(j, r.batch())
 		r.mu.Unlock()
 	}
 }
 
 // commit writes a batch, in which is all that waits, and tells that. With r.mu
 // held, which is released meanwhile.
-func (r *Registry) commit(b *Batch) {
-	j := &r.journal
+func (r *Registry) commit(j *journal, b *Batch) {
 	j.written, j.writing, j.began = j.changes, j.done, time.Now()
 	j.changes, j.done, j.dirty = nil, nil, make(map[string]bool)
-	store := j.store
+	began := j.began
+	late := time.AfterFunc(commitWithin, func() {
+		r.mu.Lock()
+		defer r.mu.Unlock()
+		if r.journal == j && j.began.Equal(began) {
+			r.fail(errSlowStore)
+		}
+	})
 	r.mu.Unlock()
 
-	err := store.Commit(b)
+	err := j.store.Commit(b)
 
+	late.Stop()
 	r.mu.Lock()
 	j.began = time.Time{}
 	switch {
+	case r.journal != j: // it has been left behind
 	case j.failed != nil: // it took too long, and all was told
 	case err != nil:
 		r.fail(err)
@@ -137,7 +166,7 @@ func (r *Registry) commit(b *Batch) {
 
 // tellWritten tells what is kept by now. With r.mu held.
 func (r *Registry) tellWritten() {
-	j := &r.journal
+	j := r.journal
 	r.tellAll(j.written, j.writing)
 	j.written, j.writing = nil, nil
 }
@@ -193,7 +222,7 @@ func (e *entry) record() *Record {
 
 // logAlive notes what a batch has made known to the store. With r.mu held.
 func (r *Registry) logAlive(b *Batch) {
-	j := &r.journal
+	j := r.journal
 	j.marked = b.Meta.Announced
 	if j.clock == nil {
 		j.clock = time.AfterFunc(aliveEvery, r.beat)
@@ -205,15 +234,12 @@ func (r *Registry) logAlive(b *Batch) {
 func (r *Registry) beat() {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	j := &r.journal
+	j := r.journal
 	switch {
 	case r.closed, j.store == nil:
 		return
 	case j.failed != nil:
 		go r.retry(j.store)
-		return
-	case !j.began.IsZero() && time.Since(j.began) >= commitWithin:
-		r.fail(errSlowStore)
 		return
 	}
 	if len(r.entries) > 0 || j.marked < r.told {
@@ -225,7 +251,7 @@ func (r *Registry) beat() {
 // fail goes on without a store that cannot be written: what waits for it is
 // told now. With r.mu held.
 func (r *Registry) fail(err error) {
-	j := &r.journal
+	j := r.journal
 	if j.failed != nil || j.store == nil {
 		return
 	}
@@ -242,7 +268,7 @@ func (r *Registry) fail(err error) {
 // tellWaiting tells what is being written and what waits, without waiting for
 // it to be kept. With r.mu held.
 func (r *Registry) tellWaiting() {
-	j := &r.journal
+	j := r.journal
 	r.tellWritten()
 	r.tellAll(j.changes, j.done)
 	j.changes, j.done, j.dirty = nil, nil, make(map[string]bool)
@@ -251,7 +277,7 @@ func (r *Registry) tellWaiting() {
 // retry writes everything to a store that has failed.
 func (r *Registry) retry(store Store) {
 	r.mu.Lock()
-	j := &r.journal
+	j := r.journal
 	if r.closed || j.store != store || j.failed == nil || j.moving {
 		r.mu.Unlock()
 		return
@@ -264,12 +290,12 @@ func (r *Registry) retry(store Store) {
 	// from here on changes are noted again, and wait for this write
 	j.running, j.failed = true, nil
 	j.clock.Reset(aliveEvery)
-	r.commit(r.snapshot())
+	r.commit(j, r.snapshot())
 	if j.failed == nil {
 		r.logger.Info("the presence store is written again")
 	}
 	r.mu.Unlock()
-	r.writeAll()
+	r.writeAll(j)
 }
 
 // snapshot is everything, as a batch. With r.mu held.

@@ -79,12 +79,12 @@ func (r *Registry) Connected(s *stomp.Session, connect *frame.Frame) (frame.Head
 	defer r.mu.Unlock()
 	e := r.entries[s.ID()]
 	switch {
-	case e != nil:
-		r.takeUp(e, s, view, will)
-	case s.Resumed():
+	case e != nil && s.Resumed():
+		r.takeUp(e, s, hs, view, will)
+	case e != nil || s.Resumed():
 		return nil, stomp.Refuse("the session has just ended")
 	default:
-		e = &entry{view: view, session: s, will: will}
+		e = &entry{view: view, session: s, address: hs.Address, will: will}
 		r.entries[s.ID()] = e
 		e.scope = r.scope("", r.settings.Load().announce.values(view))
 		e.scope.arrive()
@@ -114,16 +114,16 @@ func (r *Registry) resumable() bool {
 
 // takeUp gives a session that has lost its connection the next one. What is
 // known of it stays; what the new handshake says is new. With r.mu held.
-func (r *Registry) takeUp(e *entry, s *stomp.Session, view *View, will *Will) {
+func (r *Registry) takeUp(e *entry, s *stomp.Session, hs *stomp.Handshake, view *View, will *Will) {
 	view.ConnectedAt, view.Epoch = e.view.ConnectedAt, e.view.Epoch+1
 	if view.ClientData == nil {
 		view.ClientData = e.view.ClientData
 	}
 	if e.lost != nil {
-		r.counts.unreachable--
+		r.waits(e, -1)
 	}
 	r.counts.resumed++
-	e.view, e.session, e.will = view, s, will
+	e.view, e.session, e.address, e.will = view, s, hs.Address, will
 	e.lost, e.resuming = nil, 0
 	e.stopExpiry()
 	e.forgetUpdate()
@@ -170,7 +170,7 @@ func (r *Registry) Ended(s *stomp.Session, end stomp.End) {
 	case e.resuming != 0: // the one that takes over says so
 		loss.Until = end.At.Add(takenOverGrace)
 		r.lose(e, loss)
-	case settings.hasGrace(end.Reason) && settings.Grace > end.Waited:
+	case settings.hasGrace(end.Reason) && settings.Grace > end.Waited && r.mayWait(e, &s.Endpoint().Policy().Limits):
 		loss.Until = end.At.Add(settings.Grace - end.Waited)
 		r.lose(e, loss)
 		view := *e.view
@@ -193,10 +193,36 @@ func (r *Registry) Ended(s *stomp.Session, end stomp.End) {
 // lose makes e a session without a connection, for a while. With r.mu held.
 func (r *Registry) lose(e *entry, loss Loss) {
 	e.lost = &loss
-	r.counts.unreachable++
+	r.waits(e, 1)
 	e.forgetUpdate() // what it says last is told when it returns or is left
 	r.expireAt(e, loss.Until)
 	r.willAt(e, loss.At)
+}
+
+// mayWait says whether one more session may be unreachable: as many as may be
+// connected, of its endpoint's limits, its user's and its address's. Otherwise a
+// client that connects and breaks off could fill the memory. With r.mu held.
+func (r *Registry) mayWait(e *entry, l *stomp.Limits) bool {
+	within := func(waiting, limit int) bool { return limit < 0 || waiting < limit }
+	return r.counts.unreachable < l.Sessions &&
+		(e.view.User == "" || within(r.waiting[waiter{user: e.view.User}], l.SessionsPerUser)) &&
+		(e.address == "" || within(r.waiting[waiter{address: e.address}], l.SessionsPerAddress))
+}
+
+// waiter is whom unreachable sessions are counted by.
+type waiter struct{ user, address string }
+
+// waits counts an unreachable session, or one less. With r.mu held.
+func (r *Registry) waits(e *entry, n int) {
+	r.counts.unreachable += n
+	for _, by := range [...]waiter{{user: e.view.User}, {address: e.address}} {
+		if by == (waiter{}) {
+			continue
+		}
+		if r.waiting[by] += n; r.waiting[by] == 0 {
+			delete(r.waiting, by)
+		}
+	}
 }
 
 // willAt has the will of a lost session carried out when its delay is over,
@@ -248,7 +274,7 @@ func (r *Registry) leave(e *entry, loss Loss) {
 	e.forgetUpdate()
 	delete(r.entries, e.view.SessionID)
 	if e.lost != nil {
-		r.counts.unreachable--
+		r.waits(e, -1)
 	}
 	if e.view.Unreachable {
 		view := *e.view

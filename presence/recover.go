@@ -16,7 +16,7 @@ func (r *Registry) Open(store Store) {
 	kept, err := store.Load()
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	r.journal = journal{store: store, dirty: make(map[string]bool)}
+	r.journal = newJournal(store)
 	if err != nil {
 		r.fail(err)
 		r.journal.store, r.journal.unread = nil, store
@@ -88,36 +88,54 @@ func (r *Registry) restore(kept *Kept) {
 }
 
 // SetStore goes over to another store, nil for none, which is made to hold what
-// the registry holds. It returns the one before, when nothing is written to it
-// any more. A store that could not be read is not written either.
+// the registry holds. It returns the one before, if nothing is written to it
+// any more; one that hangs is nobody's. A store that could not be read is not
+// written either.
 func (r *Registry) SetStore(store Store) (before Store) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	j := &r.journal
+	j := r.journal
 	before = j.store
 	if before == store && (store != nil || j.failed == nil) || store != nil && store == j.unread {
 		return before
 	}
-	r.stopWriting()
+	if !r.stopWriting() {
+		before = nil
+	}
 	if store == nil || r.closed {
 		r.tellWaiting()
-		*j = journal{}
+		r.journal = newJournal(nil)
 		return before
 	}
 	// what waits goes into the other store, and is told when it is there
-	*j = journal{store: store, dirty: make(map[string]bool), changes: j.changes, done: j.done, running: true}
-	j.clock = time.AfterFunc(aliveEvery, r.beat)
-	r.commit(r.snapshot())
-	go r.writeAll()
+	next := newJournal(store)
+	next.changes, next.done, next.running = j.changes, j.done, true
+	if next.done == nil {
+		next.done = make(chan struct{})
+	}
+	next.clock = time.AfterFunc(aliveEvery, r.beat)
+	r.journal = next
+	done := next.done
+	go func() {
+		r.mu.Lock()
+		r.commit(next, r.snapshot())
+		r.mu.Unlock()
+		r.writeAll(next)
+	}()
+	r.mu.Unlock()
+	<-done // it is there, or has failed
+	r.mu.Lock()
 	return before
 }
 
-// stopWriting returns when nothing is being written any more. What waits goes
-// on waiting. With r.mu held, which is released meanwhile.
-func (r *Registry) stopWriting() {
-	j := &r.journal
+// stopWriting returns when nothing is being written any more, or the store has
+// failed, perhaps because it hangs: then it says no. What waits goes on
+// waiting. With r.mu held, which is released meanwhile.
+func (r *Registry) stopWriting() bool {
+	j := r.journal
 	j.moving = true
-	for j.running {
+	j.hasten()
+	for j.running && (j.failed == nil || j.began.IsZero()) {
 		r.mu.Unlock()
 		time.Sleep(time.Millisecond)
 		r.mu.Lock()
@@ -125,6 +143,7 @@ func (r *Registry) stopWriting() {
 	if j.clock != nil {
 		j.clock.Stop()
 	}
+	return !j.running
 }
 
 // Degrade says that there should be a store, and why there is none. It is
@@ -146,6 +165,7 @@ func (r *Registry) flush() {
 	}
 	r.write()
 	done := r.journal.done
+	r.journal.hasten()
 	r.mu.Unlock()
 	<-done
 	r.mu.Lock()

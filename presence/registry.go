@@ -38,17 +38,19 @@ type Registry struct {
 	told     uint64 // of the last change that was told
 	known    int    // sessions that are announced
 	counts   counts
-	resumes  uint64 // attempts so far
-	silent   bool   // nothing is announced to peers any more
-	keeping  bool   // the process ends, and those who are connected are kept
+	waiting  map[waiter]int // unreachable sessions
+	resumes  uint64         // attempts so far
+	silent   bool           // nothing is announced to peers any more
+	keeping  bool           // the process ends, and those who are connected are kept
 	closed   bool
-	journal  journal
+	journal  *journal
 }
 
 // entry is what the registry holds for a session.
 type entry struct {
 	view      *View
 	session   *stomp.Session // its connection; nil while it is unreachable
+	address   string         // of its last connection, as it is counted; empty: not
 	scope     *scope
 	member    *member // of scope's roster; nil: not announced
 	rooms     map[string]*stay
@@ -83,7 +85,8 @@ func NewRegistry(c Config) (*Registry, error) {
 	}
 	r := &Registry{
 		updateEvery: updateInterval, logger: c.Logger, listener: c.Listener, sweepAt: sweepFrom,
-		entries: make(map[string]*entry), scopes: make(map[scopeKey]*scope),
+		entries: make(map[string]*entry), scopes: make(map[scopeKey]*scope), journal: newJournal(nil),
+		waiting: make(map[waiter]int),
 	}
 	if err := r.Configure(c.Settings); err != nil {
 		return nil, err

@@ -38,6 +38,9 @@ func (r *Registry) Subscribed(s *stomp.Session, destination string) {
 	if e.rooms == nil {
 		e.rooms = make(map[string]*stay)
 	}
+	if len(e.rooms) >= s.Endpoint().Policy().Limits.Subscriptions {
+		r.leaveUnsubscribed(e) // it came back to be in others: they would add up
+	}
 	st := &stay{scope: r.scope(destination, nil), subscriptions: 1}
 	st.scope.arrive()
 	e.rooms[destination] = st
@@ -91,12 +94,18 @@ func (r *Registry) leaveForgottenRooms(e *entry, epoch int) {
 	if e.session == nil || e.view.Epoch != epoch || r.entries[e.view.SessionID] != e || r.closed {
 		return
 	}
+	r.leaveUnsubscribed(e)
+	r.touch(e)
+}
+
+// leaveUnsubscribed takes e out of the rooms that its connection has not
+// subscribed to. With r.mu held.
+func (r *Registry) leaveUnsubscribed(e *entry) {
 	for _, room := range e.roomsInOrder() {
 		if e.rooms[room].subscriptions == 0 {
 			r.leaveRoom(e, room, Change{Type: Left, At: time.Now()})
 		}
 	}
-	r.touch(e)
 }
 
 func (e *entry) roomsInOrder() []string { return slices.Sorted(maps.Keys(e.rooms)) }

@@ -37,8 +37,9 @@ type File struct {
 	// and may keep its own lock for ever when it panics.
 	mu     sync.Mutex
 	db     *bbolt.DB
-	fd     *os.File // that of db
-	broken error    // db must not be touched any more
+	fd     *os.File   // that of db
+	broken error      // db must not be touched any more
+	ill    sync.Mutex // held, too, to change broken: a commit holds mu while it waits for the disk
 	stores map[string]*store
 }
 
@@ -220,7 +221,7 @@ func (f *File) Close() error {
 	}
 	err := f.db.Close()
 	f.db, f.fd = nil, nil
-	f.broken = fmt.Errorf("presence store %s: %w", f.path, os.ErrClosed)
+	f.breaks(fmt.Errorf("presence store %s: %w", f.path, os.ErrClosed))
 	return err
 }
 
@@ -235,8 +236,8 @@ func (f *File) use(do func() error) (err error) {
 	defer debug.SetPanicOnFault(debug.SetPanicOnFault(true))
 	defer func() {
 		if p := recover(); p != nil {
-			f.broken = fmt.Errorf("presence store %s: it was damaged while it was open, and must be opened again: %v", f.path, p)
-			err = f.broken
+			err = fmt.Errorf("presence store %s: it was damaged while it was open, and must be opened again: %v", f.path, p)
+			f.breaks(err)
 		}
 	}()
 	if err := do(); err != nil {
@@ -245,9 +246,16 @@ func (f *File) use(do func() error) (err error) {
 	return nil
 }
 
-// health is what there is to tell about the file.
+// breaks lets nothing use db any more. With f.mu held.
+func (f *File) breaks(err error) {
+	f.ill.Lock()
+	defer f.ill.Unlock()
+	f.broken = err
+}
+
+// health is what there is to tell about the file. It does not wait for it.
 func (f *File) health() error {
-	f.mu.Lock()
-	defer f.mu.Unlock()
+	f.ill.Lock()
+	defer f.ill.Unlock()
 	return errors.Join(f.broken, f.notice)
 }
