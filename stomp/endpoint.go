@@ -2,6 +2,7 @@ package stomp
 
 import (
 	"sync/atomic"
+	"time"
 )
 
 // Endpoint is where sessions come in: a name, and the policy that they live
@@ -23,10 +24,19 @@ func (e *Endpoint) Broker() *Broker { return e.broker }
 // Policy is the policy in force. It must not be changed.
 func (e *Endpoint) Policy() *Policy { return e.policy.Load() }
 
-// SetPolicy puts another policy in force, for the sessions that live too.
+// SetPolicy puts another policy in force, for the sessions that live too: those
+// that have subscriptions which are no longer permitted end.
 func (e *Endpoint) SetPolicy(p Policy) {
 	p = p.withDefaults()
-	e.policy.Store(&p)
+	before := e.policy.Swap(&p)
+	if before == nil || p.Permissions == nil || p.Permissions == before.Permissions {
+		return
+	}
+	for _, s := range e.broker.sessions.all() {
+		if s.endpoint == e {
+			s.recheck()
+		}
+	}
 }
 
 // Sessions is how many sessions are connected.
@@ -45,6 +55,9 @@ type Handshake struct {
 	User string
 	// Attributes are facts that the server asserts.
 	Attributes []Attribute
+	// Expires is when the credentials do, and the session with them unless
+	// they are refreshed before; zero for never.
+	Expires time.Time
 	// Transport is the kind of connection, such as "websocket".
 	Transport string
 	// RemoteAddr is the peer's address, for the log.
