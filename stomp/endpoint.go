@@ -58,6 +58,13 @@ type Handshake struct {
 	// Expires is when the credentials do, and the session with them unless
 	// they are refreshed before; zero for never.
 	Expires time.Time
+	// Credentials are what the client's request brought for the endpoint's
+	// Authenticator, which returns a handshake without them: they do not
+	// outlive CONNECT. Nil if there are none, or nobody asks.
+	Credentials *Credentials
+	// Authenticator names what proved who the user is, for the Authenticator
+	// of the policy: only that may refresh the session.
+	Authenticator string
 	// Transport is the kind of connection, such as "websocket".
 	Transport string
 	// RemoteAddr is the peer's address, for the log.
@@ -65,6 +72,15 @@ type Handshake struct {
 	// Address is what sessions of one address are counted by; empty: not
 	// counted.
 	Address string
+}
+
+// Credentials are parts of a handshake's HTTP request, each only if it was there
+// and asked for.
+type Credentials struct {
+	// Authorization is the header of that name.
+	Authorization string
+	// Cookies and Query are values of cookies and of query parameters, by name.
+	Cookies, Query map[string]string
 }
 
 // Attribute is a fact about a session that the client cannot touch. Peers see

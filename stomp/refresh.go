@@ -1,6 +1,7 @@
 package stomp
 
 import (
+	"math"
 	"time"
 
 	"github.com/caddy-stomp/caddy-stomp/stomp/frame"
@@ -33,7 +34,8 @@ func (s *Session) setExpiry(at time.Time) {
 		s.expires.Store(0)
 		return
 	}
-	s.expires.Store(max(1, stamp()+int64(time.Until(at))))
+	now := stamp()
+	s.expires.Store(max(1, now+min(int64(time.Until(at)), math.MaxInt64-now)))
 }
 
 // Deliver sends a MESSAGE to one of the session's own subscriptions, on the
