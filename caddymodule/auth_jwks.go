@@ -88,7 +88,7 @@ func (k *keySet) warm() {
 }
 
 // current are the keys at hand. It waits for a fetch, for the timeout at most,
-// only if there are none or they are very old.
+// only if there are none, or if they are very old and nobody has tried since.
 func (k *keySet) current() (keys []verificationKey) {
 	k.mu.Lock()
 	age := time.Since(k.fetched)
@@ -96,8 +96,9 @@ func (k *keySet) current() (keys []verificationKey) {
 		k.fetch()
 	}
 	keys, fetching := k.keys, k.fetching
+	wait := keys == nil || age > 2*k.refresh && !k.failed
 	k.mu.Unlock()
-	if fetching == nil || keys != nil && age <= 2*k.refresh {
+	if fetching == nil || !wait {
 		return keys
 	}
 	<-fetching // ends after the client's timeout

@@ -105,7 +105,8 @@ type JWKS struct {
 	// symmetric keys are not used.
 	URL string `json:"url"`
 	// How old the keys may be before they are fetched anew, while those at
-	// hand are used. After twice that time clients wait. Default: 15m.
+	// hand are used. After twice that time clients wait for a first try.
+	// Default: 15m.
 	Refresh caddy.Duration `json:"refresh,omitempty"`
 	// How often they may be fetched, such as for tokens that name a key that
 	// is not at hand. Default: 10s.
