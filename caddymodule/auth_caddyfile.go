@@ -1,7 +1,6 @@
 package caddymodule
 
 import (
-	"encoding/json"
 	"strconv"
 	"strings"
 
@@ -200,7 +199,7 @@ func (p *Password) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
 		if _, err := caddy.GetModule("http.authentication.hashes." + args[0]); err != nil || len(args) > 1 {
 			return d.Errf("authenticate password: expected [bcrypt | argon2id], got %q", strings.Join(args, " "))
 		}
-		p.HashRaw = json.RawMessage(caddyconfig.JSON(map[string]string{"algorithm": args[0]}, nil))
+		p.HashRaw = caddyconfig.JSON(map[string]string{"algorithm": args[0]}, nil)
 	}
 	for nesting := d.Nesting(); d.NextBlock(nesting); {
 		a := caddyauth.Account{Username: d.Val()}

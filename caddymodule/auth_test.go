@@ -10,6 +10,7 @@ import (
 	"encoding/json"
 	"encoding/pem"
 	"fmt"
+	"maps"
 	"net/http"
 	"os"
 	"path/filepath"
@@ -375,9 +376,7 @@ http://localhost:$PORT {
 		{"a large number stays exact", "9007199254740993", map[string]any{"profile": map[string]any{"name": 9007199254740993}}},
 	} {
 		more := map[string]any{"iss": "https://a.example", "aud": "chat", "profile": map[string]any{"name": "mina", "roles": []string{"a", "b"}}}
-		for name, value := range tt.more {
-			more[name] = value
-		}
+		maps.Copy(more, tt.more)
 		expectUser(t, tt.name, userOf(t, s.ws("/ws"), nil, "Authorization:Bearer "+hs(t, "ignored", more)), tt.want)
 	}
 	expectUser(t, "no expiry, which is allowed", userOf(t, s.ws("/forever"), nil, "passcode:"+hs(t, "mina", map[string]any{"exp": nil})), "mina")

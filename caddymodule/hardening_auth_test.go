@@ -478,3 +478,24 @@ http://localhost:$PORT {
 		}
 	}
 }
+
+// `caddy validate` asks nobody and opens nothing; what a configuration fetches is
+// given back when nobody has it any more.
+func TestValidateFetchesNothing(t *testing.T) {
+	i := newIssuer(t)
+	i.serves("one")
+	site := "http://localhost:1 {\n stomp /ws {\n authenticate jwt {\n jwks " + i.URL + "\n key_file /no/such/file\n }\n }\n}"
+	if err := validateErr(t, must(adapt(site))); err != nil {
+		t.Error(err)
+	}
+	if n := i.asked.Load(); n != 0 {
+		t.Errorf("asked %d times", n)
+	}
+	s := run(t, i.config(""))
+	expectUser(t, "a configuration that runs", by(t, s, "one"), "mina")
+	s.stop()
+	keySets.Range(func(key, _ any) bool {
+		t.Errorf("kept: %v", key)
+		return true
+	})
+}
