@@ -207,12 +207,7 @@ func (c *AuthConfig) apply(p *stomp.Policy) {
 }
 
 // credentialHeaders are those of frames that may carry a token.
-var credentialHeaders = []string{hdrAuthorization, hdrAuthorizationLower, frame.HdrPasscode}
-
-const (
-	hdrAuthorization      = "Authorization"
-	hdrAuthorizationLower = "authorization"
-)
+var credentialHeaders = []string{stomp.HeaderAuthorization, stomp.HeaderAuthorizationLower, frame.HdrPasscode}
 
 // authentication implements [stomp.Authenticator] and [stomp.Refresher] by
 // asking one authenticator after the other. Nil has none.

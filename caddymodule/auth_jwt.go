@@ -370,7 +370,7 @@ func (j *JWT) Authenticate(a *Attempt) (*Identity, error) {
 
 // token is what the client has presented, empty for nothing.
 func (j *JWT) token(a *Attempt) string {
-	for _, name := range []string{hdrAuthorization, hdrAuthorizationLower} {
+	for _, name := range []string{stomp.HeaderAuthorization, stomp.HeaderAuthorizationLower} {
 		if t := bearer(a.Frame.Header.Get(name)); t != "" {
 			return t
 		}

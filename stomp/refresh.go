@@ -7,6 +7,13 @@ import (
 	"github.com/caddy-stomp/caddy-stomp/stomp/frame"
 )
 
+// Headers in which clients bring tokens, as they do in HTTP, in both cases that
+// are in use. Like passcode they are not passed on to others.
+const (
+	HeaderAuthorization      = "Authorization"
+	HeaderAuthorizationLower = "authorization"
+)
+
 // refreshes says whether a SEND brings new credentials.
 func (s *Session) refreshes(f *frame.Frame) bool {
 	p := s.endpoint.Policy()
