@@ -10,6 +10,9 @@ FUZZTIME ?= 500000x
 FUZZFLAGS = -fuzztime $(FUZZTIME) -fuzzminimizetime 100x
 FUZZPACKAGES := ./stomp/frame ./stomp/sockjs
 
+# Examples of guest modules: each a Go module of its own that uses this one by a replace directive.
+EXAMPLES = $(patsubst %/,%,$(dir $(wildcard examples/*/go.mod)))
+
 GOFILES = $(shell find . -name node_modules -prune -o -name '*.go' -print)
 
 # The steps of `test` share the caches and the machine, and some of them measure time.
@@ -30,7 +33,7 @@ run: ## run Caddyfile.example, the demo
 	go run ./cmd/caddy run --config Caddyfile.example
 
 .PHONY: test
-test: deps fmt-check vet platforms lint race fuzz test-js e2e ## run everything, as a change must pass it
+test: deps fmt-check vet platforms lint race fuzz examples test-js e2e ## run everything, as a change must pass it
 
 .PHONY: test-short
 test-short: fmt-check vet ## format, vet and the short Go tests: seconds, for while you write
@@ -80,6 +83,13 @@ fuzz: ## fuzz what reads from the wire; longer with FUZZTIME=10m
 			echo "go test -fuzz $$target $(FUZZFLAGS) $$package"; \
 			go test -run '^$$' -fuzz "^$$target\$$" $(FUZZFLAGS) $$package; \
 		done; \
+	done
+
+.PHONY: examples
+examples: ## build, vet and test the example modules
+	@set -e; for module in $(EXAMPLES); do \
+		echo "go vet and go test in $$module"; \
+		(cd $$module && go vet ./... && go test -timeout 120s ./...); \
 	done
 
 .PHONY: bench

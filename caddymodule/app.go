@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
-	"reflect"
 	"sync"
 
 	"github.com/caddyserver/caddy/v2"
@@ -86,7 +85,8 @@ type endpointSpec struct {
 	broker  string
 	private *BrokerConfig // nil: broker is one of the app's
 	policy  stomp.Policy
-	config  string // the handler's whole configuration, to compare
+	start   func() error // opens what the policy needs
+	config  string       // the handler's whole configuration, to compare
 }
 
 // addEndpoint is called by handlers when they are provisioned. The same
@@ -95,7 +95,7 @@ func (a *App) addEndpoint(name string, spec endpointSpec) error {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	if known, ok := a.endpoints[name]; ok {
-		if reflect.DeepEqual(known, spec) {
+		if known.config == spec.config {
 			return nil
 		}
 		return fmt.Errorf("two different endpoints are named %q: give one of them another `name`; "+
@@ -117,6 +117,11 @@ func (a *App) addEndpoint(name string, spec endpointSpec) error {
 func (a *App) Start() error {
 	a.mu.Lock()
 	defer a.mu.Unlock()
+	for name, spec := range a.endpoints {
+		if err := spec.start(); err != nil {
+			return fmt.Errorf("endpoint %s: %w", name, err)
+		}
+	}
 	a.claims = make(map[string]*claim)
 	for name, c := range a.Brokers {
 		a.claims[name] = a.newClaim(c)

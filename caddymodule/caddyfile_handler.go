@@ -42,6 +42,9 @@ func init() {
 //		compression
 //		user         <value>
 //		attribute    <name> <value> [public]
+//		authenticate <name> ...          # may be repeated; jwt, password, or a guest
+//		allow_anonymous
+//		failed_attempts <burst> <per second> | off
 //		limits {
 //			frame_size      <size>
 //			header_line     <size>
@@ -202,6 +205,7 @@ func (h *Handler) parseBlock(d *caddyfile.Dispenser) error {
 		"attribute":   subdirective{parse: h.parseAttribute, repeated: true}.checked(h.validateAttributes),
 		"limits":      block("limits", h.limitOptions).checked(func() error { return h.Limits.validate() }),
 	}
+	options.addAuth(&h.AuthConfig)
 	options.addBroker(&h.BrokerConfig)
 	return options.parse(d, "stomp")
 }

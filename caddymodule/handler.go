@@ -72,6 +72,8 @@ type Handler struct {
 	// What the server knows about the client, evaluated once as well.
 	Attributes []Attribute `json:"attributes,omitempty"`
 
+	AuthConfig
+
 	// Bounds of everything that a client can make grow.
 	Limits *Limits `json:"limits,omitempty"`
 
@@ -116,6 +118,9 @@ func (h *Handler) Provision(ctx caddy.Context) error {
 	if err := h.BrokerConfig.provision(ctx); err != nil {
 		return err
 	}
+	if err := h.AuthConfig.provision(ctx); err != nil {
+		return err
+	}
 	origins, err := websocket.ParseOrigins(h.Origins...)
 	if err != nil {
 		return err
@@ -126,7 +131,7 @@ func (h *Handler) Provision(ctx caddy.Context) error {
 	}
 	h.app = app.(*App)
 	h.logger = ctx.Slogger()
-	spec := endpointSpec{broker: h.Broker, policy: h.policy(), config: string(config)}
+	spec := endpointSpec{broker: h.Broker, policy: h.policy(), start: h.AuthConfig.start, config: string(config)}
 	if h.Broker == "" {
 		spec.broker, spec.private = h.Name, &h.BrokerConfig
 	}
@@ -178,6 +183,9 @@ func (h *Handler) validate() error {
 	if err := h.BrokerConfig.validate(); err != nil {
 		return err
 	}
+	if err := h.AuthConfig.validate(); err != nil {
+		return err
+	}
 	if err := h.validateSockJS(); err != nil {
 		return err
 	}
@@ -222,6 +230,7 @@ func (h *Handler) policy() stomp.Policy {
 	}
 	p.Hosts = h.Hosts
 	h.Limits.apply(&p.Limits)
+	h.AuthConfig.apply(&p)
 	return p
 }
 
@@ -250,6 +259,7 @@ func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request, next caddyht
 	if h.sockjs == nil && h.Path == "/" && r.Method != http.MethodConnect && !websocket.IsUpgrade(r) {
 		return next.ServeHTTP(w, r)
 	}
+	defer h.auth.hide(w, r)()
 	// of what is below the path SockJS takes everything; a WebSocket at the
 	// path itself is a plain one
 	upgrade := websocket.IsUpgrade(r)
@@ -304,6 +314,7 @@ func (h *Handler) handshake(r *http.Request, c sockjs.Connection) *stomp.Handsha
 		}
 	}
 	hs.User = evaluate(r, h.User)
+	hs.Credentials = h.auth.capture(r)
 	for _, a := range h.Attributes {
 		hs.Attributes = append(hs.Attributes, stomp.Attribute{Name: a.Name, Value: evaluate(r, a.Value), Public: a.Public})
 	}

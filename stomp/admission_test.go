@@ -264,3 +264,23 @@ func TestSessionIDWhileConnecting(t *testing.T) {
 		sender.ExpectNothing()
 	})
 }
+
+// expiring is an authenticator whose credentials expire.
+type expiring struct{ at time.Time }
+
+func (e expiring) Authenticate(hs *stomp.Handshake, _ *frame.Frame) (*stomp.Handshake, error) {
+	known := *hs
+	known.Expires = e.at
+	return &known, nil
+}
+
+// Credentials that expire when no clock can say are as good as any.
+func TestExpiresInTheFarFuture(t *testing.T) {
+	for _, at := range []time.Time{time.Unix(1<<40, 0), time.Unix(1<<61, 0), {}} {
+		bubble(t, stomp.Policy{Authenticator: expiring{at}}, func(t *testing.T, w *world) {
+			c, _, _ := w.connect(t)
+			time.Sleep(25 * time.Second)
+			c.Subscribe("1", "/topic/a")
+		})
+	}
+}

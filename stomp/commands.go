@@ -17,6 +17,9 @@ func (s *Session) connecting(f *frame.Frame) error {
 	if f.Command != frame.Connect && f.Command != frame.Stomp {
 		return protocolErrorf("%s before CONNECT", f.Command)
 	}
+	if _, err := s.intercept(f); err != nil {
+		return err
+	}
 	v, err := negotiate(f.Header)
 	if err != nil {
 		return err
@@ -34,6 +37,9 @@ func (s *Session) connecting(f *frame.Frame) error {
 			return err
 		}
 	}
+	if err := s.permitConnect(hs); err != nil {
+		return err
+	}
 	resumed, done := s.broker.takeUp(hs, f)
 	if done != nil {
 		defer done()
@@ -49,6 +55,13 @@ func (s *Session) connecting(f *frame.Frame) error {
 		s.receipt(id)
 	}
 	return nil
+}
+
+func (s *Session) permitConnect(hs *Handshake) error {
+	if s.endpoint.Policy().Permissions.Allows(ActionConnect, hs, s.id, "") {
+		return nil
+	}
+	return Refuse("CONNECT: not permitted")
 }
 
 // takeUp returns the id of the session that a CONNECT frame goes on with, ""
@@ -108,6 +121,7 @@ func (s *Session) connect(f *frame.Frame, hs *Handshake, resumed string, v frame
 	s.broker.sessions.depart(s)
 	s.broker.stats.connects.Add(1)
 	s.phase = phaseConnected
+	s.setExpiry(hs.Expires)
 	s.beat.agree(sends, wants, p)
 	s.send(encode(v, &frame.Frame{Command: frame.Connected, Header: append(s.connectedHeader(p), header...)}))
 	now := stamp()
@@ -115,6 +129,9 @@ func (s *Session) connect(f *frame.Frame, hs *Handshake, resumed string, v frame
 	first := now + s.beat.pingAt()
 	if s.beat.out > 0 {
 		first = min(first, now+s.beat.outAt())
+	}
+	if expires := s.expires.Load(); expires != 0 {
+		first = min(first, expires)
 	}
 	s.broker.wheel.schedule(s, first)
 	if t, ok := s.transport.(SilenceTimeout); ok {
@@ -216,11 +233,51 @@ func negotiate(h frame.Header) (frame.Version, error) {
 	return best, nil
 }
 
+// intercept shows a frame to the interceptors.
+func (s *Session) intercept(f *frame.Frame) (answered bool, err error) {
+	for _, i := range s.endpoint.Policy().Interceptors {
+		if answered, err = i.Intercept(s, f); answered || err != nil {
+			return answered, err
+		}
+	}
+	return false, nil
+}
+
+func intercepted(command string) bool {
+	switch command {
+	case frame.Connect, frame.Stomp, frame.Subscribe, frame.Unsubscribe, frame.Send, frame.Disconnect:
+		return true
+	}
+	return false
+}
+
 // connected takes everything but CONNECT (STOMP 1.2, "Client Frames"). A
 // RECEIPT follows the effect of the frame that asks for it; inside of a
 // transaction, that the transaction holds the frame.
 func (s *Session) connected(f *frame.Frame) error {
-	var err error
+	answered, err := false, error(nil)
+	if intercepted(f.Command) {
+		answered, err = s.intercept(f)
+	}
+	switch {
+	case answered || err != nil:
+	case f.Command == frame.Disconnect:
+		s.disconnect(f)
+		return ErrEnded
+	default:
+		err = s.command(f)
+	}
+	if err != nil {
+		return err
+	}
+	if id, ok := f.Header.Lookup(frame.HdrReceipt); ok {
+		s.receipt(id)
+	}
+	return nil
+}
+
+// command does what a frame asks for.
+func (s *Session) command(f *frame.Frame) (err error) {
 	switch f.Command {
 	case frame.Send, frame.Ack, frame.Nack:
 		if tx, ok := f.Header.Lookup(frame.HdrTransaction); ok {
@@ -238,21 +295,12 @@ func (s *Session) connected(f *frame.Frame) error {
 		err = s.onSubscribe(f)
 	case frame.Unsubscribe:
 		err = s.onUnsubscribe(f)
-	case frame.Disconnect:
-		s.disconnect(f)
-		return ErrEnded
 	case frame.Connect, frame.Stomp:
 		err = protocolErrorf("%s: already connected", f.Command)
 	default:
 		err = protocolErrorf("unknown command %q", f.Command)
 	}
-	if err != nil {
-		return err
-	}
-	if id, ok := f.Header.Lookup(frame.HdrReceipt); ok {
-		s.receipt(id)
-	}
-	return nil
+	return err
 }
 
 func (s *Session) receipt(id string) { s.send(encode(s.version, receiptFrame(id))) }

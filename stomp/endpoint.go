@@ -2,6 +2,7 @@ package stomp
 
 import (
 	"sync/atomic"
+	"time"
 )
 
 // Endpoint is where sessions come in: a name, and the policy that they live
@@ -23,10 +24,19 @@ func (e *Endpoint) Broker() *Broker { return e.broker }
 // Policy is the policy in force. It must not be changed.
 func (e *Endpoint) Policy() *Policy { return e.policy.Load() }
 
-// SetPolicy puts another policy in force, for the sessions that live too.
+// SetPolicy puts another policy in force, for the sessions that live too: those
+// that have subscriptions which are no longer permitted end.
 func (e *Endpoint) SetPolicy(p Policy) {
 	p = p.withDefaults()
-	e.policy.Store(&p)
+	before := e.policy.Swap(&p)
+	if before == nil || p.Permissions == nil || p.Permissions == before.Permissions {
+		return
+	}
+	for _, s := range e.broker.sessions.all() {
+		if s.endpoint == e {
+			s.recheck()
+		}
+	}
 }
 
 // Sessions is how many sessions are connected.
@@ -45,6 +55,16 @@ type Handshake struct {
 	User string
 	// Attributes are facts that the server asserts.
 	Attributes []Attribute
+	// Expires is when the credentials do, and the session with them unless
+	// they are refreshed before; zero for never.
+	Expires time.Time
+	// Credentials are what the client's request brought for the endpoint's
+	// Authenticator, which returns a handshake without them: they do not
+	// outlive CONNECT. Nil if there are none, or nobody asks.
+	Credentials *Credentials
+	// Authenticator names what proved who the user is, for the Authenticator
+	// of the policy: only that may refresh the session.
+	Authenticator string
 	// Transport is the kind of connection, such as "websocket".
 	Transport string
 	// RemoteAddr is the peer's address, for the log.
@@ -52,6 +72,15 @@ type Handshake struct {
 	// Address is what sessions of one address are counted by; empty: not
 	// counted.
 	Address string
+}
+
+// Credentials are parts of a handshake's HTTP request, each only if it was there
+// and asked for.
+type Credentials struct {
+	// Authorization is the header of that name.
+	Authorization string
+	// Cookies and Query are values of cookies and of query parameters, by name.
+	Cookies, Query map[string]string
 }
 
 // Attribute is a fact about a session that the client cannot touch. Peers see

@@ -29,6 +29,17 @@ type Policy struct {
 	// says.
 	Authenticator Authenticator
 
+	// Refresh is the destination to which a client sends new credentials
+	// before the old ones expire. Default: /app/refresh.
+	Refresh string
+
+	// Permissions decide who may do what. Default: everybody may do
+	// everything that is not the server's own.
+	Permissions *Permissions
+
+	// Interceptors see what clients send before anybody else does, in order.
+	Interceptors []Interceptor
+
 	Limits Limits
 }
 
@@ -41,6 +52,27 @@ type Authenticator interface {
 	// frame is valid during the call only, and the handshake must not be
 	// changed.
 	Authenticate(hs *Handshake, connect *frame.Frame) (*Handshake, error)
+}
+
+// Refresher is implemented by an [Authenticator] whose credentials expire, and
+// can be renewed by a SEND to Policy.Refresh.
+type Refresher interface {
+	// Refresh returns when the new credentials in a frame expire, zero for
+	// never, or refuses them with an *Error; so it does if they are not those
+	// of the same user. It is called as Authenticate is.
+	Refresh(hs *Handshake, f *frame.Frame) (time.Time, error)
+}
+
+// Interceptor sees the frames CONNECT, SUBSCRIBE, UNSUBSCRIBE, SEND and
+// DISCONNECT of a session before the broker does.
+type Interceptor interface {
+	// Intercept may change the frame's header and body, or refuse it with an
+	// *Error, which ends the session. If it says that it has answered the
+	// frame, nobody else sees it; a RECEIPT that it asks for is sent. CONNECT
+	// cannot be answered. It is called on the reading goroutine of the session,
+	// without locks held; frame and body are valid during the call only. In a
+	// transaction it is called when the frame comes, not at COMMIT.
+	Intercept(s *Session, f *frame.Frame) (answered bool, err error)
 }
 
 // Limits bounds everything that a client can make grow.
@@ -97,6 +129,7 @@ func DefaultPolicy() Policy {
 		HeartBeatSend:    10 * time.Second,
 		HeartBeatReceive: 10 * time.Second,
 		PingTimeout:      30 * time.Second,
+		Refresh:          "/app/refresh",
 		Limits: Limits{
 			Frame:         limits,
 			Subscriptions: 1000,
@@ -123,6 +156,9 @@ func (p Policy) withDefaults() Policy {
 	orDuration(&p.HeartBeatSend, d.HeartBeatSend)
 	orDuration(&p.HeartBeatReceive, d.HeartBeatReceive)
 	orDuration(&p.PingTimeout, d.PingTimeout)
+	if p.Refresh == "" {
+		p.Refresh = d.Refresh
+	}
 	orDuration(&p.Limits.Connect, d.Limits.Connect)
 	orInt(&p.Limits.Frame.Command, d.Limits.Frame.Command)
 	orInt(&p.Limits.Frame.HeaderLine, d.Limits.Frame.HeaderLine)

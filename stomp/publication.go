@@ -119,7 +119,7 @@ func passedOn(h frame.Header) frame.Header {
 	for _, f := range h {
 		switch f.Name {
 		case frame.HdrDestination, frame.HdrReceipt, hdrRedelivered, frame.HdrTransaction, frame.HdrLogin, frame.HdrPasscode,
-			frame.HdrMessageID, frame.HdrSubscription, frame.HdrAck, frame.HdrContentLength:
+			HeaderAuthorization, HeaderAuthorizationLower, frame.HdrMessageID, frame.HdrSubscription, frame.HdrAck, frame.HdrContentLength:
 		default:
 			kept = append(kept, f)
 		}

@@ -25,6 +25,9 @@ func (s *Session) perform(f *frame.Frame) error {
 // check says whether perform would refuse, without doing anything.
 func (s *Session) check(f *frame.Frame) error {
 	if f.Command == frame.Send {
+		if s.refreshes(f) {
+			return nil
+		}
 		r, err := s.routeOf(f)
 		if checker, ok := r.mount.(Checker); ok && err == nil {
 			err = checker.Check(s, f)
@@ -54,7 +57,41 @@ func (s *Session) routeOf(f *frame.Frame) (route, error) {
 	if err != nil {
 		return route{}, err
 	}
-	return s.broker.route(f, destination)
+	r, err := s.broker.route(f, destination)
+	if err == nil {
+		err = s.permitSend(r)
+	}
+	return r, err
+}
+
+// permitSend asks the rules. Who knows the name of a reply queue was given it
+// to reply to.
+func (s *Session) permitSend(r route) error {
+	switch {
+	case r.mount != nil:
+		return s.permit(ActionRegister, WithoutSlash(r.destination))
+	case r.kind == kindReplyQueue:
+		return nil
+	default:
+		return s.permit(ActionSend, r.destination)
+	}
+}
+
+func (s *Session) permit(action Action, destination string) error {
+	if s.endpoint.Policy().Permissions.Allows(action, s.handshake, s.id, destination) {
+		return nil
+	}
+	return Refuse("%s: %q is not permitted", action, destination)
+}
+
+// MaySend says whether the session may SEND to a destination that
+// [Broker.Publish] takes. On its reading goroutine only.
+func (s *Session) MaySend(destination string) error {
+	r, err := s.broker.publishable(destination)
+	if err == nil {
+		err = s.permitSend(r)
+	}
+	return err
 }
 
 func (b *Broker) route(f *frame.Frame, destination string) (r route, err error) {
@@ -80,6 +117,9 @@ func (b *Broker) route(f *frame.Frame, destination string) (r route, err error) 
 }
 
 func (s *Session) onSend(f *frame.Frame) error {
+	if handled, err := s.refresh(f); handled || err != nil {
+		return err
+	}
 	r, err := s.routeOf(f)
 	if err != nil {
 		return err

@@ -38,6 +38,7 @@ type Session struct {
 	rate             rate
 	transactionBytes int
 
+	expires   atomic.Int64 // a stamp; 0: never
 	beat      beat
 	connectBy int64 // a stamp
 	place     wheelPlace
@@ -332,7 +333,11 @@ func (s *Session) tick(now int64) (next int64) {
 	}
 	b := &s.beat
 	silent := b.lastIn.Load()
+	expires := s.expires.Load()
 	switch {
+	case expires != 0 && now >= expires:
+		s.end(End{Reason: ReasonPolicy, Text: "credentials expired"})
+		return now
 	case now >= silent+b.giveUp(), b.agreed && now >= b.lastBytes.Load()+b.frozen():
 		s.end(End{Reason: ReasonHeartBeatTimeout})
 		return now
@@ -347,6 +352,9 @@ func (s *Session) tick(now int64) (next int64) {
 	}
 	if b.agreed {
 		next = min(next, b.lastBytes.Load()+b.frozen())
+	}
+	if expires != 0 {
+		next = min(next, expires)
 	}
 
 	if b.out > 0 {

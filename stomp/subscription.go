@@ -65,6 +65,9 @@ func (s *Session) addSubscription(sub *Subscription) error {
 	if s.phase != phaseConnected {
 		return ErrEnded
 	}
+	if err := s.permit(ActionSubscribe, sub.permitted()); err != nil { // here, so that recheck misses none
+		return err
+	}
 	if limit := s.endpoint.Policy().Limits.Subscriptions; len(s.subs) >= limit {
 		return LimitExceeded("subscriptions", limit)
 	}
@@ -94,6 +97,30 @@ func (s *Session) addSubscription(sub *Subscription) error {
 		b.follower.Subscribed(s, sub.destination)
 	}
 	return nil
+}
+
+// permitted is the destination as rules see it.
+func (sub *Subscription) permitted() string {
+	if sub.kind == kindUnknown {
+		return WithoutSlash(sub.destination)
+	}
+	return sub.destination
+}
+
+// recheck ends a session that has what it is no longer permitted to have.
+func (s *Session) recheck() {
+	s.mu.Lock()
+	var err error
+	if s.phase == phaseConnected {
+		err = s.permitConnect(s.handshake)
+		for i := 0; err == nil && i < len(s.subs); i++ {
+			err = s.permit(ActionSubscribe, s.subs[i].permitted())
+		}
+	}
+	s.mu.Unlock()
+	if err != nil {
+		s.fail(err, nil)
+	}
 }
 
 // detach disconnects sub from what it reads. With s.mu held.

@@ -64,6 +64,7 @@ func checkReservedHeaders(t *testing.T, dial Dialer) {
 	d := topic()
 	reader.Subscribe("mine", d)
 	sender.Publish(d, "x", "receipt:secret-receipt", "login:secret-login", "passcode:secret-passcode",
+		"Authorization:Bearer secret", "authorization:Bearer secret",
 		"message-id:secret-id", "subscription:secret-subscription", "ack:secret-ack")
 	f := reader.Expect(frame.Message, "subscription:mine")
 	if strings.Contains(Show(f), "secret") {

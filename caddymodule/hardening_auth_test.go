@@ -1,0 +1,501 @@
+package caddymodule
+
+import (
+	"encoding/base64"
+	"encoding/json"
+	"fmt"
+	"net/http"
+	"net/http/httptest"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/go-jose/go-jose/v4"
+	"golang.org/x/crypto/bcrypt"
+
+	"github.com/caddy-stomp/caddy-stomp/stomp"
+	"github.com/caddy-stomp/caddy-stomp/stomp/frame"
+)
+
+// issuer serves a JWKS, and misbehaves when it is told to.
+type issuer struct {
+	*httptest.Server
+	asked  atomic.Int64
+	mu     sync.Mutex
+	answer http.HandlerFunc
+}
+
+func newIssuer(t *testing.T) *issuer {
+	t.Helper()
+	i := &issuer{}
+	i.Server = httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		i.asked.Add(1)
+		i.mu.Lock()
+		answer := i.answer
+		i.mu.Unlock()
+		answer(w, r)
+	}))
+	t.Cleanup(i.Close)
+	return i
+}
+
+func (i *issuer) answers(h http.HandlerFunc) {
+	i.mu.Lock()
+	defer i.mu.Unlock()
+	i.answer = h
+}
+
+// serves has the keys be those of names, all of them the same but for the name.
+func (i *issuer) serves(kids ...string) {
+	set := jose.JSONWebKeySet{}
+	for _, kid := range kids {
+		set.Keys = append(set.Keys, jose.JSONWebKey{KeyID: kid, Key: &rsaKey().PublicKey, Algorithm: "RS256", Use: "sig"})
+	}
+	i.answers(func(w http.ResponseWriter, _ *http.Request) { _ = json.NewEncoder(w).Encode(set) })
+}
+
+func (i *issuer) config(options string) string {
+	return endpointWith("", "authenticate jwt {\n jwks "+i.URL+"/keys?key=issuer-secret {\n "+options+"\n}\n}\nfailed_attempts off")
+}
+
+// by is who a token of the issuer makes of the client.
+func by(t *testing.T, s *server, kid string) string {
+	t.Helper()
+	return userOf(t, s.ws("/ws"), nil, "Authorization:Bearer "+signed(t, "RS256", rsaKey(), kid, claimsOf("mina", nil)))
+}
+
+const refusedUnchecked = "ERROR: credentials cannot be checked at the moment, try again later"
+
+// A token that is signed with the public key as the secret of an HMAC, or that
+// is not signed at all, or brings its own key.
+func TestAlgorithmConfusion(t *testing.T) {
+	public := publicPEM(t, &rsaKey().PublicKey)
+	i := newIssuer(t)
+	i.serves("one")
+	s := run(t, endpointWith("", "authenticate jwt {\n key RS256 `"+public+"`\n jwks "+i.URL+" {\n min_interval 1ms\n}\n}\nfailed_attempts off"))
+	try := func(token string) string { return userOf(t, s.ws("/ws"), nil, "Authorization:Bearer "+token) }
+	claims := claimsOf("mina", nil)
+	expectUser(t, "the key itself", try(signed(t, "RS256", rsaKey(), "", claims)), "mina")
+	modulus := rsaKey().N.Bytes()
+	jwk := must(json.Marshal(jose.JSONWebKey{KeyID: "one", Key: &rsaKey().PublicKey, Algorithm: "RS256", Use: "sig"}))
+	for _, secret := range [][]byte{[]byte(public), []byte(strings.TrimSpace(public)), modulus, jwk} {
+		for _, algorithm := range []string{"HS256", "HS384", "HS512"} {
+			for _, kid := range []string{"", "one"} {
+				expectUser(t, algorithm, try(signed(t, algorithm, secret, kid, claims)), refusedInvalid)
+			}
+		}
+	}
+	expectUser(t, "PS256 with a key for RS256", try(signed(t, "PS256", rsaKey(), "one", claims)), refusedInvalid)
+
+	encode := base64.RawURLEncoding.EncodeToString
+	body := encode(must(json.Marshal(claims)))
+	good := strings.Split(signed(t, "RS256", rsaKey(), "one", claims), ".")
+	for _, name := range []string{"none", "None", "NONE", "nOnE", "", "RS256 ", "HS1"} {
+		head := encode(must(json.Marshal(map[string]string{"alg": name, "typ": "JWT"})))
+		for _, signature := range []string{"", good[2]} {
+			expectUser(t, "alg "+name, try(head+"."+body+"."+signature), refusedInvalid)
+		}
+	}
+	expectUser(t, "no signature", try(good[0]+"."+good[1]+"."), refusedInvalid)
+	expectUser(t, "other claims", try(good[0]+"."+encode(must(json.Marshal(claimsOf("root", nil))))+"."+good[2]), refusedInvalid)
+	expectUser(t, "claims twice", try(signed(t, "RS256", rsaKey(), "one", claims)+"."+body), refusedInvalid)
+
+	// a key of the attacker's in the head
+	signer := must(jose.NewSigner(jose.SigningKey{Algorithm: jose.ES256, Key: ecKeys()["ES256"]}, &jose.SignerOptions{EmbedJWK: true}))
+	own := must(must(signer.Sign(must(json.Marshal(claims)))).CompactSerialize())
+	expectUser(t, "jwk in the head", try(own), refusedInvalid)
+	for _, header := range []string{"jku", "x5u"} {
+		options := (&jose.SignerOptions{}).WithHeader(jose.HeaderKey(header), i.URL)
+		signer := must(jose.NewSigner(jose.SigningKey{Algorithm: jose.ES256, Key: ecKeys()["ES256"]}, options))
+		token := must(must(signer.Sign(must(json.Marshal(claims)))).CompactSerialize())
+		expectUser(t, header, try(token), refusedInvalid)
+	}
+	options := (&jose.SignerOptions{}).WithHeader("crit", []string{"exp"}).WithHeader("exp", 1)
+	critical := must(jose.NewSigner(jose.SigningKey{Algorithm: jose.RS256, Key: rsaKey()}, options))
+	expectUser(t, "a critical header that nobody knows", try(must(must(critical.Sign(must(json.Marshal(claims)))).CompactSerialize())), refusedInvalid)
+	expectUser(t, "JSON serialization", try(must(signer.Sign(must(json.Marshal(claims)))).FullSerialize()), refusedInvalid)
+}
+
+// A public document with a symmetric key: whoever reads it could sign.
+func TestSecretInJWKS(t *testing.T) {
+	i := newIssuer(t)
+	set := jose.JSONWebKeySet{Keys: []jose.JSONWebKey{
+		{KeyID: "s", Key: []byte(testSecret), Algorithm: "HS256"},
+		{KeyID: "one", Key: rsaKey(), Algorithm: "RS256"}, // a private key that was published by mistake
+	}}
+	i.answers(func(w http.ResponseWriter, _ *http.Request) { _ = json.NewEncoder(w).Encode(set) })
+	s := run(t, i.config(""))
+	expectUser(t, "the secret", userOf(t, s.ws("/ws"), nil, "passcode:"+signed(t, "HS256", []byte(testSecret), "s", claimsOf("mina", nil))), refusedInvalid)
+	expectUser(t, "the public half", by(t, s, "one"), "mina")
+}
+
+// Tokens that name keys which there are not: the issuer is asked once in
+// min_interval, whoever has a good token does not wait.
+func TestUnknownKidStorm(t *testing.T) {
+	i := newIssuer(t)
+	i.serves("one")
+	s := run(t, i.config("min_interval 1m"))
+	expectUser(t, "good", by(t, s, "one"), "mina")
+	var storm sync.WaitGroup
+	for n := range 200 {
+		token := signed(t, "RS256", rsaKey(), fmt.Sprint("unknown", n), claimsOf("mina", nil))
+		ws := dialRaw(t, s.ws("/ws"), nil)
+		storm.Go(func() { expectUser(t, "unknown kid", connectRaw(t, ws, "passcode:"+token), refusedInvalid) })
+	}
+	start := time.Now()
+	expectUser(t, "good, in the storm", by(t, s, "one"), "mina")
+	if took := time.Since(start); took > 2*time.Second {
+		t.Errorf("took %s", took)
+	}
+	storm.Wait()
+	if n := i.asked.Load(); n != 1 {
+		t.Errorf("the issuer was asked %d times", n)
+	}
+}
+
+// The issuer changes its keys; those that are gone are not used any more.
+func TestRotation(t *testing.T) {
+	i := newIssuer(t)
+	i.serves("one")
+	s := run(t, i.config("refresh 300ms\n min_interval 1ms"))
+	expectUser(t, "one", by(t, s, "one"), "mina")
+	live := dial(t, s.ws("/ws"), "passcode:"+signed(t, "RS256", rsaKey(), "one", claimsOf("mina", nil)))
+	i.serves("one", "two")
+	expectUser(t, "two, at its first use", by(t, s, "two"), "mina")
+	i.serves("two")
+	eventually(t, "one to be gone", func() bool { return by(t, s, "one") == refusedInvalid })
+	expectUser(t, "two", by(t, s, "two"), "mina")
+	live.alive()
+	asked := i.asked.Load()
+	s.load(strings.Replace(i.config("refresh 300ms\n min_interval 1ms"), "failed_attempts off", "allow_anonymous", 1))
+	i.Close()
+	expectUser(t, "two, after a reload while the issuer is down", by(t, s, "two"), "mina")
+	live.alive()
+	if asked == i.asked.Load() && asked < 3 {
+		t.Errorf("asked %d times", asked)
+	}
+}
+
+// An issuer that hangs, talks nonsense, too much, or sends elsewhere: the keys at
+// hand go on, who needs others is told within the timeout, and who needs none
+// does not notice.
+func TestIssuerMisbehaves(t *testing.T) {
+	elsewhere := newIssuer(t)
+	elsewhere.serves("two")
+	for name, answer := range map[string]http.HandlerFunc{
+		"hangs": func(_ http.ResponseWriter, r *http.Request) { <-r.Context().Done() },
+		"hangs midway": func(w http.ResponseWriter, r *http.Request) {
+			fmt.Fprint(w, `{"keys":[`)
+			w.(http.Flusher).Flush()
+			<-r.Context().Done()
+		},
+		"garbage": func(w http.ResponseWriter, _ *http.Request) { fmt.Fprint(w, "<html>\x00") },
+		"no keys": func(w http.ResponseWriter, _ *http.Request) { fmt.Fprint(w, `{"keys":[]}`) },
+		"null":    func(w http.ResponseWriter, _ *http.Request) { fmt.Fprint(w, `null`) },
+		"keys of no use": func(w http.ResponseWriter, _ *http.Request) {
+			fmt.Fprint(w, `{"keys":[{"kty":"RSA"},{"kty":"EC","crv":"P-256","x":"AA","y":"AA"},7,null]}`)
+		},
+		"an error": func(w http.ResponseWriter, _ *http.Request) {
+			http.Error(w, `{"keys":[]}`, http.StatusInternalServerError)
+		},
+		"redirects": func(w http.ResponseWriter, r *http.Request) { http.Redirect(w, r, elsewhere.URL, http.StatusFound) },
+		"huge": func(w http.ResponseWriter, r *http.Request) {
+			fmt.Fprint(w, `{"padding":"`)
+			for chunk := strings.Repeat("x", 1<<16); ; {
+				if _, err := fmt.Fprint(w, chunk); err != nil || r.Context().Err() != nil {
+					return
+				}
+			}
+		},
+		"too many keys": func(w http.ResponseWriter, _ *http.Request) {
+			fmt.Fprint(w, `{"keys":[`+strings.Repeat(`{"kty":"oct","k":"AAAA"},`, mostKeys)+`{}]}`)
+		},
+		"an enormous key": func(w http.ResponseWriter, _ *http.Request) {
+			fmt.Fprint(w, `{"keys":[{"kty":"RSA","kid":"two","e":"AQAB","n":"`+strings.Repeat("_", 60_000)+`"}]}`)
+		},
+		"hangs up": func(http.ResponseWriter, *http.Request) { panic(http.ErrAbortHandler) },
+	} {
+		t.Run(name, func(t *testing.T) {
+			i := newIssuer(t)
+			i.answers(answer)
+			s := run(t, i.config("timeout 400ms\n min_interval 1ms\n refresh 200ms"))
+			start := time.Now()
+			expectUser(t, "no keys yet", by(t, s, "one"), refusedUnchecked)
+			i.serves("one")
+			expectUser(t, "the issuer is well", by(t, s, "one"), "mina")
+			live := dial(t, s.ws("/ws"), "passcode:"+signed(t, "RS256", rsaKey(), "one", claimsOf("mina", nil)))
+			i.answers(answer)
+			asked := i.asked.Load()
+			expectUser(t, "a key that is not at hand", by(t, s, "two"), refusedUnchecked)
+			if took := time.Since(start); took > 3*time.Second {
+				t.Errorf("three clients took %s", took)
+			}
+			if i.asked.Load() == asked {
+				t.Error("the issuer was not asked")
+			}
+			time.Sleep(250 * time.Millisecond) // past refresh
+			start = time.Now()
+			expectUser(t, "the keys at hand", by(t, s, "one"), "mina")
+			if took := time.Since(start); took > 300*time.Millisecond {
+				t.Errorf("who needs no fetch waited %s", took)
+			}
+			live.alive()
+			if n := elsewhere.asked.Load(); n != 0 {
+				t.Errorf("a redirect was followed %d times", n)
+			}
+			s.noSecret("issuer-secret", "logger", "http.auto_https")
+		})
+	}
+}
+
+// noSecret fails if a log has a text, but in entries where a field is a value.
+func (s *server) noSecret(secret, field, value string) {
+	s.t.Helper()
+	raw := must(os.ReadFile(filepath.Join(s.dir, "caddy.log")))
+	for line := range strings.Lines(string(raw)) {
+		var entry map[string]any
+		if strings.Contains(line, secret) && (json.Unmarshal([]byte(line), &entry) != nil || entry[field] != value) {
+			s.t.Errorf("the log has %q: %.400s", secret, line)
+		}
+	}
+}
+
+// Names with line ends, NUL and other control characters, which would be lines
+// of CONNECTED and of logs; and names that are patterns, or paths.
+func TestHostileNames(t *testing.T) {
+	s := run(t, withSecret("attribute team team public"))
+	for _, name := range []string{"a\nuser-name:root", "a\r\nx:y", "a\x00b", "a\x1b[2J", "a\u0085b", strings.Repeat("x", 256), ""} {
+		expectUser(t, fmt.Sprintf("user %.20q", name), userOf(t, s.ws("/ws"), nil, "passcode:"+hs(t, name, nil)), refusedInvalid)
+	}
+	for _, value := range []string{"a\nb", "a\x00", strings.Repeat("x", 1025), "a\r"} {
+		expectUser(t, fmt.Sprintf("attribute %.20q", value), userOf(t, s.ws("/ws"), nil, "passcode:"+hs(t, "mina", map[string]any{"team": value})), refusedInvalid)
+	}
+	mina := dial(t, s.ws("/ws"), "passcode:"+hs(t, "mina", nil))
+	mina.subscribe("/user/queue/mail")
+	for _, name := range []string{"**", "*", "/", "mina/queue/mail", "../mina", "%6dina", "mina;session=" + mina.session, "{stomp.user}", "ΜΙΝΑ"} {
+		c := dial(t, s.ws("/ws"), "passcode:"+hs(t, name, map[string]any{"team": "**"}))
+		c.subscribe("/user/queue/mail")
+		mina.send("SEND", "to mina", "destination:/user/mina/queue/mail")
+		if m := mina.expect("MESSAGE"); m.body != "to mina" {
+			t.Errorf("%v", m)
+		}
+		c.quiet()
+	}
+	mina.quiet()
+}
+
+// Who has failed too often waits, whatever he presents then; others do not.
+func TestFailedAttempts(t *testing.T) {
+	s := run(t, endpointWith("servers {\n\t\ttrusted_proxies static 127.0.0.1/8\n\t}",
+		"authenticate jwt {\n key HS256 "+testSecret+"\n}\nauthenticate password {\n mina "+hashed(t, "wonder")+"\n}\nfailed_attempts 3 0.001"))
+	from := func(address string) http.Header { return http.Header{"X-Forwarded-For": {address}} }
+	const tooMany = "ERROR: too many failed attempts, try again later"
+	try := func(address, passcode string) string {
+		return userOf(t, s.ws("/ws"), from(address), "login:mina", "passcode:"+passcode)
+	}
+	for range 5 { // costs nothing, and tells nothing
+		expectUser(t, "missing", userOf(t, s.ws("/ws"), from("192.0.2.1")), refusedMissing)
+		expired := hs(t, "mina", map[string]any{"exp": time.Now().Add(-time.Hour).Unix()})
+		expectUser(t, "expired", userOf(t, s.ws("/ws"), from("192.0.2.1"), "passcode:"+expired), refusedExpired)
+	}
+	for range 3 {
+		expectUser(t, "wrong", try("192.0.2.1", "guess"), refusedInvalid)
+		expectUser(t, "wrong, by IPv6", try("2001:db8::1", "guess"), refusedInvalid)
+	}
+	expectUser(t, "too often", try("192.0.2.1", "wonder"), tooMany)
+	expectUser(t, "another address of the same network", try("2001:db8::ffff:2", "wonder"), tooMany)
+	expectUser(t, "another network", try("2001:db8:0:1::1", "wonder"), "mina")
+	expectUser(t, "another address", try("192.0.2.2", "wonder"), "mina")
+}
+
+// Addresses without end do not use up the memory, and do not push out who is
+// failing all the time.
+func TestFailedAttemptsAreBounded(t *testing.T) {
+	f := newFailures(&FailedAttempts{Burst: 10, PerSecond: 1})
+	now := time.Now()
+	f.now = func() time.Time { return now }
+	for range 10 {
+		f.count("192.0.2.1")
+	}
+	for i := range 2 * mostBuckets {
+		f.count(fmt.Sprintf("2001:db8:%x:%x::1", i>>16, i&0xffff))
+	}
+	if n := len(f.buckets); n > mostBuckets {
+		t.Errorf("%d addresses", n)
+	}
+	if !f.exhausted("192.0.2.1") {
+		t.Error("the attacker was forgotten")
+	}
+	now = now.Add(1001 * time.Millisecond)
+	if f.exhausted("192.0.2.1") {
+		t.Error("no token after a second")
+	}
+	for _, address := range []string{"", "no address"} { // unknown
+		for range 20 {
+			f.count(address)
+		}
+		if f.exhausted(address) {
+			t.Errorf("%q", address)
+		}
+	}
+}
+
+// A user that there is not takes as long as one that there is, whatever the
+// password and whatever the cost of the hashes.
+func TestUnknownUserTakesAsLong(t *testing.T) {
+	const cost = 10 // some 50 ms
+	hash := string(must(bcrypt.GenerateFromPassword([]byte("wonder"), cost)))
+	s := run(t, endpointWith("", "authenticate password {\n mina "+hash+"\n omar "+hash+"\n}\nfailed_attempts off"))
+	median := func(login func(n int) string) time.Duration {
+		var took []time.Duration
+		for n := range 9 {
+			ws := dialRaw(t, s.ws("/ws"), nil)
+			start := time.Now()
+			expectUser(t, "wrong", connectRaw(t, ws, "login:"+login(n), "passcode:guess"), refusedInvalid)
+			took = append(took, time.Since(start))
+		}
+		slices.Sort(took)
+		return took[len(took)/2]
+	}
+	known := median(func(int) string { return "mina" })
+	unknown := median(func(n int) string { return fmt.Sprint("nobody", n) })
+	if known < 5*time.Millisecond || unknown < known/2 || unknown > 2*known {
+		t.Errorf("a user's wrong password takes %s, an unknown user's %s", known, unknown)
+	}
+}
+
+// Passwords are hashed by a few at a time, and who was waiting while his address
+// failed too often is not hashed any more.
+func TestHashingIsBounded(t *testing.T) {
+	var running, most atomic.Int64
+	p := &Password{
+		accounts: []account{{"mina", nil}}, byName: map[string]int{"mina": 0}, key: []byte("key"),
+		passed: make(map[[32]byte]struct{}),
+		hash: comparer(func() (bool, error) {
+			n := running.Add(1)
+			for was := most.Load(); n > was && !most.CompareAndSwap(was, n); was = most.Load() {
+			}
+			time.Sleep(10 * time.Millisecond)
+			running.Add(-1)
+			return false, nil
+		}),
+	}
+	f := newFailures(&FailedAttempts{Burst: 5})
+	var hashedOnes atomic.Int64
+	var all sync.WaitGroup
+	for range 50 {
+		all.Go(func() {
+			hs := &stomp.Handshake{Address: "192.0.2.1"}
+			connect := &frame.Frame{Command: frame.Connect, Header: frame.Header{{Name: "login", Value: "mina"}, {Name: "passcode", Value: "x"}}}
+			_, err := p.Authenticate(&Attempt{Handshake: hs, Frame: connect, failures: f})
+			if err != nil && strings.Contains(err.Error(), "wrong") {
+				f.count(hs.Address)
+				hashedOnes.Add(1)
+			}
+		})
+	}
+	all.Wait()
+	if most.Load() > int64(cap(hashing)) {
+		t.Errorf("%d at the same time, %d are allowed", most.Load(), cap(hashing))
+	}
+	if n := hashedOnes.Load(); n < 5 || n > 5+int64(cap(hashing)) {
+		t.Errorf("%d were hashed, 5 may fail", n)
+	}
+}
+
+type comparer func() (bool, error)
+
+func (c comparer) Compare(_, _ []byte) (bool, error) { return c() }
+
+// A token larger than any is refused before it is looked at, a large one is not.
+func TestLargeTokens(t *testing.T) {
+	s := run(t, withSecret("cookie session"))
+	big := func(n int) string { return hs(t, "mina", map[string]any{"padding": strings.Repeat("x", n)}) }
+	expectUser(t, "5 KB", userOf(t, s.ws("/ws"), nil, "Authorization:Bearer "+big(3600)), "mina")
+	expectUser(t, "5 KB in a cookie", userOf(t, s.ws("/ws"), http.Header{"Cookie": {"session=" + big(3600)}}), "mina")
+	expectUser(t, "20 KB", userOf(t, s.ws("/ws"), nil, "Authorization:Bearer "+big(15_000)), fmt.Sprint("ERROR: limit exceeded: Authorization ", maxToken+7))
+	expectUser(t, "20 KB in a cookie", userOf(t, s.ws("/ws"), http.Header{"Cookie": {"session=" + big(15_000)}}), refusedMissing)
+	c := dial(t, s.ws("/ws"), "passcode:"+hs(t, "mina", nil))
+	c.send("SEND", big(15_000), "destination:/app/refresh")
+	if before := c.expectClose(1008); len(before) != 1 || before[0].header["message"] != "credentials are not valid" {
+		t.Errorf("%v", before)
+	}
+}
+
+// Whatever is presented, and wherever, no log has it.
+func TestTokensAreNotLogged(t *testing.T) {
+	t.Setenv("AUTH_TEST_SECRET", testSecret)
+	s := run(t, `{
+	$GLOBAL
+}
+http://localhost:$PORT {
+	log
+	stomp /ws {
+		authenticate jwt {
+			key HS256 {env.AUTH_TEST_SECRET}
+			leeway 0s
+			cookie session
+			query token
+		}
+		authenticate password {
+			mina `+hashed(t, "open-sesame")+`
+		}
+		sockjs
+		failed_attempts off
+	}
+}
+`)
+	var secrets []string
+	secret := func(claims map[string]any) string {
+		token := hs(t, "mina", claims)
+		secrets = append(secrets, strings.Split(token, ".")[1:]...)
+		return token
+	}
+	for _, more := range []map[string]any{{"n": 1}, {"n": 2, "exp": 1}, {"n": 3, "sub": "a\nb"}, {"n": 4, "exp": "x"}, {"n": 5, "nbf": 1 << 40}} {
+		for _, mangle := range []string{"", "A", ".x", "="} {
+			token := secret(more) + mangle
+			userOf(t, s.ws("/ws"), nil, "Authorization:Bearer "+token)
+			userOf(t, s.ws("/ws"), nil, "login:mina", "passcode:"+token)
+			userOf(t, s.ws("/ws"), http.Header{"Authorization": {"Bearer " + token}})
+			userOf(t, s.ws("/ws"), http.Header{"Cookie": {"session=" + token}})
+			userOf(t, s.ws("/ws?token="+token), nil)
+		}
+	}
+	userOf(t, s.ws("/ws"), nil, "login:mina", "passcode:open-sesame")
+	userOf(t, s.ws("/ws"), nil, "login:mina", "passcode:open-sesame2")
+	c := dial(t, s.ws("/ws"), "passcode:"+secret(nil))
+	c.send("SEND", secret(map[string]any{"n": 6})+"x", "destination:/app/refresh")
+	c.expectClose(1008)
+	s.stop()
+	for _, part := range append(secrets, "open-sesame", testSecret) {
+		if len(part) > 1 {
+			s.noSecret(part, "", "")
+		}
+	}
+}
+
+// `caddy validate` asks nobody and opens nothing; what a configuration fetches is
+// given back when nobody has it any more.
+func TestValidateFetchesNothing(t *testing.T) {
+	i := newIssuer(t)
+	i.serves("one")
+	site := "http://localhost:1 {\n stomp /ws {\n authenticate jwt {\n jwks " + i.URL + "\n key_file /no/such/file\n }\n }\n}"
+	if err := validateErr(t, must(adapt(site))); err != nil {
+		t.Error(err)
+	}
+	if n := i.asked.Load(); n != 0 {
+		t.Errorf("asked %d times", n)
+	}
+	s := run(t, i.config(""))
+	expectUser(t, "a configuration that runs", by(t, s, "one"), "mina")
+	s.stop()
+	keySets.Range(func(key, _ any) bool {
+		t.Errorf("kept: %v", key)
+		return true
+	})
+}
