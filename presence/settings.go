@@ -108,9 +108,10 @@ func (s Settings) compile() (*compiled, error) {
 	return &compiled{Settings: s, announce: t}, nil
 }
 
-// isRoom says whether to subscribe to a destination is to join a room.
+// isRoom says whether to subscribe to a destination is to join a room. A
+// pattern reads many rooms and joins none.
 func (c *compiled) isRoom(destination string) bool {
-	return slices.ContainsFunc(c.Rooms, func(pattern string) bool { return stomp.Matches(pattern, destination) })
+	return !strings.Contains(destination, "*") && slices.ContainsFunc(c.Rooms, func(pattern string) bool { return stomp.Matches(pattern, destination) })
 }
 
 func (c *compiled) hasGrace(reason stomp.Reason) bool {

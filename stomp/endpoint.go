@@ -29,7 +29,7 @@ func (e *Endpoint) Policy() *Policy { return e.policy.Load() }
 func (e *Endpoint) SetPolicy(p Policy) {
 	p = p.withDefaults()
 	before := e.policy.Swap(&p)
-	if before == nil || p.Permissions == nil || p.Permissions == before.Permissions {
+	if before == nil || p.Permissions == nil || p.Permissions.same(before.Permissions) {
 		return
 	}
 	for _, s := range e.broker.sessions.all() {

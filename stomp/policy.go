@@ -40,6 +40,15 @@ type Policy struct {
 	// Interceptors see what clients send before anybody else does, in order.
 	Interceptors []Interceptor
 
+	// Admit refuses a client with an *Error after it was authenticated and
+	// before it is connected. It is called as Authenticate is, and may wait.
+	// Default: everybody is admitted.
+	Admit func(hs *Handshake, connect *frame.Frame) error
+
+	// Subscriptions is told who subscribes to what, mounted destinations
+	// included. Default: nobody.
+	Subscriptions SubscriptionObserver
+
 	Limits Limits
 }
 
