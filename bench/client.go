@@ -85,7 +85,8 @@ func (l *load) dial(addr string, i int) (*client, error) {
 			break
 		}
 	}
-	if err := c.send(frame.Connect, "accept-version", "1.2", "host", "bench", "heart-beat", "0,0", "client-data", clientData(i)); err != nil {
+	if err := c.send(frame.Connect, frame.Field{Name: "accept-version", Value: "1.2"}, frame.Field{Name: "host", Value: "bench"},
+		frame.Field{Name: "heart-beat", Value: "0,0"}, frame.Field{Name: "client-data", Value: clientData(i)}); err != nil {
 		return nil, err
 	}
 	message, err := readMessage(r, nil)
@@ -102,12 +103,9 @@ func (l *load) dial(addr string, i int) (*client, error) {
 	return c, nil
 }
 
-// send sends a frame without a body; header are names and values in turn.
-func (c *client) send(command string, header ...string) error {
-	f := frame.Frame{Command: command}
-	for i := 0; i < len(header); i += 2 {
-		f.Header = append(f.Header, frame.Field{Name: header[i], Value: header[i+1]})
-	}
+// send sends a frame without a body.
+func (c *client) send(command string, header ...frame.Field) error {
+	f := frame.Frame{Command: command, Header: header}
 	version := frame.V12
 	if command == frame.Connect {
 		version = 0

@@ -57,7 +57,7 @@ func (l *load) settle() time.Time {
 
 func (l *load) subscribe(clients []*client) error {
 	for _, c := range clients {
-		if err := c.send(frame.Subscribe, "id", "p", "destination", "/app/presence"); err != nil {
+		if err := c.send(frame.Subscribe, frame.Field{Name: "id", Value: "p"}, frame.Field{Name: "destination", Value: "/app/presence"}); err != nil {
 			return err
 		}
 	}

@@ -16,13 +16,14 @@ import (
 
 // client is a STOMP client that remembers what it was sent.
 type client struct {
-	t       *testing.T
-	ws      *websocket.Conn
-	session string
-	frames  chan message
-	ended   chan struct{} // closed when nothing more comes
-	err     error         // why; set before ended is closed
-	receipt int
+	t         *testing.T
+	ws        *websocket.Conn
+	session   string
+	connected message // the CONNECTED frame
+	frames    chan message
+	ended     chan struct{} // closed when nothing more comes
+	err       error         // why; set before ended is closed
+	receipt   int
 }
 
 // message is a frame that came.
@@ -92,7 +93,8 @@ func dialWith(t *testing.T, url string, header http.Header, connect ...string) *
 	t.Cleanup(func() { ws.Close() })
 	go c.read()
 	c.send("CONNECT", "", append([]string{"accept-version:1.2", "host:localhost", "heart-beat:0,0"}, connect...)...)
-	c.session = c.expect("CONNECTED").header["session"]
+	c.connected = c.expect("CONNECTED")
+	c.session = c.connected.header["session"]
 	return c
 }
 

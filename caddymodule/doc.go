@@ -1,6 +1,6 @@
 // Package caddymodule is all that is Caddy: the app that owns the brokers, the
-// HTTP handler that sessions come in through, their Caddyfile syntax, events
-// and metrics.
+// HTTP handler that sessions come in through, their Caddyfile syntax, events,
+// metrics and the admin endpoint.
 //
 // # Lifetimes
 //

@@ -29,9 +29,28 @@ import (
 //	seconds_connected  how long it was connected
 //	user_sessions      how many sessions the user has left
 //	seq                the number of the announcement; 0 if there was none
+//
+// A session that is lost and may come back is stomp_unreachable, and then either
+// stomp_returned or stomp_disconnected. Those that are announced to peers join
+// and leave rooms: stomp_room_joined and stomp_room_left. These four have, too:
+//
+//	stream, seq        which announcement it is, seq 0 if it is none
+//	epoch              which connection of the session it is about, from 1
+//	user_sessions      how many sessions the user has, in the room if there is one
+//
+// stomp_unreachable and stomp_room_left have reason, code and clean, and those
+// of rooms:
+//
+//	room               the destination of the room
+//
+// Who leaves a room by unsubscribing has the reason unsubscribed and code 0.
 const (
 	eventConnected    = "stomp_connected"
 	eventDisconnected = "stomp_disconnected"
+	eventUnreachable  = "stomp_unreachable"
+	eventReturned     = "stomp_returned"
+	eventRoomJoined   = "stomp_room_joined"
+	eventRoomLeft     = "stomp_room_left"
 )
 
 // maxEventBytes bounds, roughly, what waits for event handlers.
@@ -60,11 +79,22 @@ func newEventQueue(ctx caddy.Context, app *caddyevents.App, logger *slog.Logger)
 	return &eventQueue{ctx: ctx, app: app, logger: logger}
 }
 
-func eventName(t presence.Type) string {
-	switch t {
-	case presence.Connected:
+// eventName is the name of the event that a change is, empty if it is none.
+func eventName(c *presence.Change) string {
+	switch room := c.Room != ""; {
+	case c.Type == presence.Joined && room:
+		return eventRoomJoined
+	case c.Type == presence.Left && room:
+		return eventRoomLeft
+	case room: // what is told of the session as a whole, told in its rooms again
+		return ""
+	case c.Type == presence.Connected:
 		return eventConnected
-	case presence.Left:
+	case c.Type == presence.Unreachable:
+		return eventUnreachable
+	case c.Type == presence.Returned:
+		return eventReturned
+	case c.Type == presence.Left:
 		return eventDisconnected
 	default:
 		return ""
@@ -75,7 +105,7 @@ func eventSize(c *presence.Change) int { return 512 + len(c.ClientData) }
 
 // Changed implements [presence.Listener].
 func (q *eventQueue) Changed(c presence.Change) {
-	name := eventName(c.Type)
+	name := eventName(&c)
 	if name == "" {
 		return
 	}
@@ -132,7 +162,7 @@ func (q *eventQueue) run() {
 			if q.ctx.Err() != nil {
 				return // close gave up on us
 			}
-			q.app.Emit(q.ctx, eventName(batch[i].Type), eventData(&batch[i]))
+			q.app.Emit(q.ctx, eventName(&batch[i]), eventData(&batch[i]))
 			q.mu.Lock()
 			q.bytes -= eventSize(&batch[i])
 			q.left--
@@ -176,13 +206,25 @@ func eventData(c *presence.Change) map[string]any {
 		"transport":   c.Transport,
 		"remote_addr": c.RemoteAddr,
 	}
-	if c.Type == presence.Left {
-		data["reason"] = c.Reason.String()
+	name := eventName(c)
+	if name == eventConnected {
+		return data
+	}
+	data["seq"] = c.Seq
+	data["user_sessions"] = c.UserSessions
+	if c.Type == presence.Left || c.Type == presence.Unreachable {
+		data["reason"] = c.ReasonName()
 		data["code"] = c.Code
-		data["clean"] = c.Reason.Clean()
+		data["clean"] = c.Clean()
+	}
+	if name == eventDisconnected {
 		data["seconds_connected"] = c.ConnectedFor().Seconds()
-		data["user_sessions"] = c.UserSessions
-		data["seq"] = c.Seq
+		return data
+	}
+	data["stream"] = c.Stream
+	data["epoch"] = c.Epoch
+	if c.Room != "" {
+		data["room"] = c.Room
 	}
 	return data
 }

@@ -99,6 +99,10 @@ http://localhost:$PORT {
 `
 }
 
+func sortedWords(words string) string {
+	return strings.Join(slices.Sorted(strings.FieldsSeq(words)), " ")
+}
+
 func keys(data map[string]any) string { return strings.Join(slices.Sorted(maps.Keys(data)), " ") }
 
 func TestEvents(t *testing.T) {

@@ -134,6 +134,11 @@ func (s *server) get(url string) (status int, body string) {
 	s.t.Helper()
 	client := &http.Client{Transport: &http.Transport{DisableKeepAlives: true}, Timeout: patience}
 	resp, err := client.Get(url)
+	for end := time.Now().Add(patience); err != nil && time.Now().Before(end); time.Sleep(5 * time.Millisecond) {
+		// after a reload a listener that Caddy is closing may have got the
+		// connection
+		resp, err = client.Get(url)
+	}
 	if err != nil {
 		s.t.Fatal(err)
 	}

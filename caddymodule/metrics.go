@@ -19,6 +19,11 @@ var (
 	descResets   = metric("announcement_resets_total", "Readers of announcements that were too far behind and told to start again.", "broker")
 	descAnnounce = metric("announcements_total", "Changes announced to peers.", "broker")
 	descRoster   = metric("roster_sessions", "Sessions that are announced.", "broker")
+	descUnreach  = metric("unreachable_sessions", "Sessions that lost their connection and may come back.", "broker")
+	descRooms    = metric("rooms", "Rooms that somebody is in.", "broker")
+	descResumed  = metric("resumed_total", "Sessions that came back after they had lost their connection.", "broker")
+	descRegister = metric("registrations_total", "Times that clients told their client data.", "broker")
+	descStore    = metric("store_healthy", "Whether the store is written (1) or sessions are in memory only (0); absent without a store.", "broker")
 	descDetect   = metric("detection_seconds", "Time from the last byte received until the session was left.", "broker")
 )
 
@@ -33,7 +38,8 @@ type collector struct{ app *App }
 func (collector) Describe(ch chan<- *prometheus.Desc) {
 	for _, d := range []*prometheus.Desc{
 		descSessions, descConnects, descEnds, descFrames, descBytes, descSubs,
-		descDropped, descResets, descAnnounce, descRoster, descDetect,
+		descDropped, descResets, descAnnounce, descRoster, descUnreach, descRooms, descResumed, descRegister, descStore,
+		descDetect,
 	} {
 		ch <- d
 	}
@@ -70,7 +76,19 @@ func (r *running) collect(ch chan<- prometheus.Metric, broker string) {
 	send(descDropped, prometheus.CounterValue, float64(s.Dropped))
 	send(descResets, prometheus.CounterValue, float64(s.Resets))
 	send(descAnnounce, prometheus.CounterValue, float64(r.registry.Announced()))
-	send(descRoster, prometheus.GaugeValue, float64(r.registry.Known()))
+	p := r.registry.Stats()
+	send(descRoster, prometheus.GaugeValue, float64(p.Announced))
+	send(descUnreach, prometheus.GaugeValue, float64(p.Unreachable))
+	send(descRooms, prometheus.GaugeValue, float64(p.Rooms))
+	send(descResumed, prometheus.CounterValue, float64(p.Resumed))
+	send(descRegister, prometheus.CounterValue, float64(p.Registrations))
+	if p.Store {
+		healthy := 0.0
+		if r.registry.Health() == nil {
+			healthy = 1
+		}
+		send(descStore, prometheus.GaugeValue, healthy)
+	}
 
 	bounds := stomp.DetectionBounds()
 	buckets := make(map[float64]uint64, len(bounds))

@@ -166,7 +166,7 @@ func hasKey(m map[string]float64, key string) bool { _, ok := m[key]; return ok 
 func TestMetricsLint(t *testing.T) {
 	run(t, twoBrokers)
 	_, families := gather(t)
-	if len(families) != 11 {
+	if len(families) != 15 { // store_healthy is there with a store only
 		t.Errorf("%d families", len(families))
 	}
 	problems, err := promlint.NewWithMetricFamilies(families).Lint()

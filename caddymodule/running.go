@@ -172,7 +172,7 @@ func (c *claim) drainBroker(ctx context.Context) {
 	}
 	r.registry.Close()
 	if !caddy.Exiting() {
-		c.store.clear(r.registry)
+		forgetStore(r.registry)
 	}
 	for name := range c.live {
 		drainSockJS(ctx, name)

@@ -149,11 +149,11 @@ func (s *openStore) apply(r *presence.Registry) {
 	}
 }
 
-// clear empties the store of a registry that does not come back.
-func (s *openStore) clear(r *presence.Registry) {
-	r.SetStore(nil)
-	if s.store != nil {
-		clearStore(r, s.store)
+// forgetStore empties the store of a registry that does not come back. One that
+// could not be read is not its store, and is left as it is.
+func forgetStore(r *presence.Registry) {
+	if before := r.SetStore(nil); before != nil {
+		clearStore(r, before)
 	}
 }
 

@@ -59,7 +59,9 @@ type Change struct {
 	// rooms together; 0 for a change that is not announced to peers, as nobody
 	// was told that the session is there.
 	Seq uint64
-	At  time.Time
+	// Stream names the sequence that Seq is of; see [Registry.Stream].
+	Stream string
+	At     time.Time
 	// Reason, Code and Silence belong to Left and Unreachable. Of a room a
 	// session can also be gone by its own will, without a Reason.
 	Reason  stomp.Reason

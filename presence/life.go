@@ -15,32 +15,40 @@ import (
 
 // Resume implements [stomp.Resumer]: only a token that the server made for
 // that user, and that was not used yet, is a right to a session's id.
-func (r *Registry) Resume(hs *stomp.Handshake, connect *frame.Frame) string {
+func (r *Registry) Resume(hs *stomp.Handshake, connect *frame.Frame) (id string, done func()) {
 	given, ok := connect.Header.Lookup(ResumeTokenHeader)
 	if !ok {
-		return ""
+		return "", nil
 	}
-	id, epoch, ok := parseToken(r.key, given, hs.User)
+	id, epoch, born, ok := parseToken(r.key, given, hs.User)
 	if !ok {
-		return ""
+		return "", nil
 	}
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	e := r.entries[id]
 	// after a crash the epoch may be ahead of what was kept
-	if e == nil || e.resuming || epoch < e.view.Epoch || e.view.User != hs.User || r.closed || r.keeping {
-		return ""
+	if e == nil || e.resuming != 0 || e.kicked || epoch < e.view.Epoch || born != e.view.ConnectedAt.UnixMilli() || r.closed || r.keeping {
+		return "", nil
 	}
 	if !slices.Equal(r.settings.Load().announce.values(&View{SessionID: id, User: hs.User, Attributes: hs.Attributes}), e.scope.values) {
-		return "" // it would be somewhere else
+		return "", nil // it would be somewhere else
 	}
-	e.resuming = true
+	r.resumes++
+	attempt := r.resumes
+	e.resuming = attempt
 	if epoch > e.view.Epoch {
 		view := *e.view
 		view.Epoch = epoch
 		e.view = &view
 	}
-	return e.view.SessionID
+	return e.view.SessionID, func() {
+		r.mu.Lock()
+		defer r.mu.Unlock()
+		if e.resuming == attempt { // it was refused; the next may try
+			e.resuming = 0
+		}
+	}
 }
 
 // Reserved implements [stomp.Resumer].
@@ -70,16 +78,16 @@ func (r *Registry) Connected(s *stomp.Session, connect *frame.Frame) (frame.Head
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	e := r.entries[s.ID()]
-	if e != nil {
+	switch {
+	case e != nil:
 		r.takeUp(e, s, view, will)
-	} else {
-		if id, _, ok := parseToken(r.key, connect.Header.Get(ResumeTokenHeader), hs.User); ok && id == s.ID() {
-			return nil, stomp.Refuse("the session has just ended")
-		}
+	case s.Resumed():
+		return nil, stomp.Refuse("the session has just ended")
+	default:
 		e = &entry{view: view, session: s, will: will}
 		r.entries[s.ID()] = e
 		e.scope = r.scope("", r.settings.Load().announce.values(view))
-		e.scope.sessions++
+		e.scope.arrive()
 		connected := Change{View: view, Type: Connected, At: view.ConnectedAt, UserSessions: e.scope.users[hs.User], scope: e.scope}
 		if hs.User != "" {
 			connected.UserSessions++
@@ -88,6 +96,9 @@ func (r *Registry) Connected(s *stomp.Session, connect *frame.Frame) (frame.Head
 		if data != nil || hs.User != "" {
 			r.join(e)
 		}
+	}
+	if data != nil {
+		r.counts.registrations++
 	}
 	r.touch(e)
 	if !r.resumable() {
@@ -108,8 +119,12 @@ func (r *Registry) takeUp(e *entry, s *stomp.Session, view *View, will *Will) {
 	if view.ClientData == nil {
 		view.ClientData = e.view.ClientData
 	}
+	if e.lost != nil {
+		r.counts.unreachable--
+	}
+	r.counts.resumed++
 	e.view, e.session, e.will = view, s, will
-	e.lost, e.resuming = nil, false
+	e.lost, e.resuming = nil, 0
 	e.stopExpiry()
 	e.forgetUpdate()
 	now := time.Now()
@@ -149,7 +164,10 @@ func (r *Registry) Ended(s *stomp.Session, end stomp.End) {
 	case r.keeping && end.Reason == stomp.ReasonServerShutdown:
 		loss.Until = end.At.Add(settings.RecoveryGrace)
 		r.lose(e, loss)
-	case e.resuming: // the one that takes over says so
+	case e.kicked:
+		r.leave(e, loss)
+		return
+	case e.resuming != 0: // the one that takes over says so
 		loss.Until = end.At.Add(takenOverGrace)
 		r.lose(e, loss)
 	case settings.hasGrace(end.Reason) && settings.Grace > end.Waited:
@@ -175,20 +193,30 @@ func (r *Registry) Ended(s *stomp.Session, end stomp.End) {
 // lose makes e a session without a connection, for a while. With r.mu held.
 func (r *Registry) lose(e *entry, loss Loss) {
 	e.lost = &loss
+	r.counts.unreachable++
 	e.forgetUpdate() // what it says last is told when it returns or is left
 	r.expireAt(e, loss.Until)
-	if w := e.will; w != nil && w.Delay >= 0 && !loss.Reason.Clean() && loss.At.Add(w.Delay).Before(loss.Until) {
-		epoch := e.view.Epoch
-		time.AfterFunc(time.Until(loss.At.Add(w.Delay)), func() {
-			r.mu.Lock()
-			defer r.mu.Unlock()
-			if e.lost != nil && e.view.Epoch == epoch && e.will == w && !r.closed && !r.keeping {
-				e.will = nil
-				go w.carryOut(r.broker)
-				r.touch(e)
-			}
-		})
+	r.willAt(e, loss.At)
+}
+
+// willAt has the will of a lost session carried out when its delay is over,
+// which counts from a time, unless the session is left or returns before. With
+// r.mu held.
+func (r *Registry) willAt(e *entry, from time.Time) {
+	w, lost := e.will, e.lost
+	if w == nil || w.Delay < 0 || lost.Reason.Clean() || !from.Add(w.Delay).Before(lost.Until) {
+		return
 	}
+	time.AfterFunc(time.Until(from.Add(w.Delay)), func() {
+		r.mu.Lock()
+		defer r.mu.Unlock()
+		// who is just about to come back is not gone
+		if e.lost == lost && e.will == w && e.resuming == 0 && r.entries[e.view.SessionID] == e && !r.closed && !r.keeping {
+			e.will = nil
+			go w.carryOut(r.broker)
+			r.touch(e)
+		}
+	})
 }
 
 // expireAt has e left at that time unless it returns. With r.mu held.
@@ -199,8 +227,7 @@ func (r *Registry) expireAt(e *entry, at time.Time) {
 		defer r.mu.Unlock()
 		switch {
 		case e.lost != lost || r.entries[e.view.SessionID] != e || r.closed || r.keeping:
-		case e.resuming: // it is just about to come back
-			e.resuming = false
+		case e.resuming != 0: // it is just about to come back
 			r.expireAt(e, time.Now().Add(takenOverGrace))
 		default:
 			r.leave(e, *lost)
@@ -220,6 +247,9 @@ func (r *Registry) leave(e *entry, loss Loss) {
 	e.stopExpiry()
 	e.forgetUpdate()
 	delete(r.entries, e.view.SessionID)
+	if e.lost != nil {
+		r.counts.unreachable--
+	}
 	if e.view.Unreachable {
 		view := *e.view
 		view.Unreachable = false
@@ -238,12 +268,13 @@ func (r *Registry) leave(e *entry, loss Loss) {
 	for _, room := range e.roomsInOrder() {
 		r.leaveRoom(e, room, c)
 	}
-	e.scope.sessions--
+	e.scope.depart()
 	r.touch(e)
 }
 
 // Kick ends a session as [stomp.ReasonPolicy], whether it is connected or not.
-// It returns false if there is none with that id.
+// It does not come back, even if it is being lost or taken over. It returns
+// false if there is none with that id.
 func (r *Registry) Kick(sessionID, text string) bool {
 	r.mu.Lock()
 	e := r.entries[sessionID]
@@ -251,6 +282,7 @@ func (r *Registry) Kick(sessionID, text string) bool {
 		r.mu.Unlock()
 		return false
 	}
+	e.kicked = true
 	s := e.session
 	if s == nil {
 		loss := *e.lost

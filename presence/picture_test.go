@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"slices"
 	"testing"
+	"time"
 )
 
 // What a client reads, written down apart from the types that the package
@@ -21,13 +22,17 @@ type (
 		SessionID  string          `json:"sessionId"`
 		User       string          `json:"user"`
 		ClientData json.RawMessage `json:"clientData"`
+		State      string          `json:"state"`
 	}
 	news struct {
 		fact
-		Stream       string `json:"stream"`
-		Seq          uint64 `json:"seq"`
-		Type         string `json:"type"`
-		UserSessions *int   `json:"userSessions"`
+		Stream       string    `json:"stream"`
+		Seq          uint64    `json:"seq"`
+		Type         string    `json:"type"`
+		Room         string    `json:"room"`
+		Reason       string    `json:"reason"`
+		At           time.Time `json:"at"`
+		UserSessions *int      `json:"userSessions"`
 	}
 )
 
@@ -36,6 +41,8 @@ type (
 // it. It is strict: whatever comes twice, is missing or has no place is an
 // error.
 type picture struct {
+	gaps     bool // seq may leave numbers out: other scopes have them
+	room     bool // a session may join again
 	whole    bool // the roster is complete
 	reset    bool // a reset came: nothing is known any more
 	pages    int
@@ -99,7 +106,7 @@ func (p *picture) takeChanges(body []byte) error {
 			p.reset, p.seq = true, n.Seq
 			continue
 		}
-		if n.Seq != p.seq+1 {
+		if n.Seq <= p.seq || n.Seq > p.seq+1 && !p.gaps {
 			return fmt.Errorf("seq %d after %d", n.Seq, p.seq)
 		}
 		p.seq = n.Seq
@@ -114,7 +121,7 @@ func (p *picture) takeChanges(body []byte) error {
 func (p *picture) change(n news) error {
 	i := slices.IndexFunc(p.sessions, func(e fact) bool { return e.SessionID == n.SessionID })
 	switch {
-	case p.left[n.SessionID]:
+	case p.left[n.SessionID] && !p.room:
 		return fmt.Errorf("%s %s after it left", n.SessionID, n.Type)
 	case (i >= 0) == (n.Type == "joined"):
 		return fmt.Errorf("%s %s, of which was known: %v", n.SessionID, n.Type, i >= 0)
@@ -122,8 +129,14 @@ func (p *picture) change(n news) error {
 	switch n.Type {
 	case "joined":
 		p.sessions = append(p.sessions, n.fact)
-	case "updated":
+	case "updated", "returned":
 		p.sessions[i] = n.fact
+	case "unreachable":
+		if n.ClientData == nil { // it may be a compact one
+			n.ClientData = p.sessions[i].ClientData
+		}
+		p.sessions[i] = n.fact
+		p.sessions[i].State = "unreachable"
 	case "left":
 		p.sessions = slices.Delete(p.sessions, i, i+1)
 		if p.left == nil {
@@ -150,7 +163,7 @@ func same(facts []fact, views []*View) error {
 	}
 	for i, v := range views {
 		f := facts[i]
-		if f.SessionID != v.SessionID || f.User != v.User || !bytes.Equal(f.ClientData, v.ClientData) {
+		if f.SessionID != v.SessionID || f.User != v.User || !bytes.Equal(f.ClientData, v.ClientData) || (f.State == "unreachable") != v.Unreachable {
 			return fmt.Errorf("at %d: %s %q %s, the registry has %s %q %s", i, f.SessionID, f.User, f.ClientData, v.SessionID, v.User, v.ClientData)
 		}
 	}
@@ -167,7 +180,7 @@ func asOf(changes []Change, seq uint64) []*View {
 		case c.Seq == 0 || c.Seq > seq:
 		case c.Type == Joined:
 			views = append(views, c.View)
-		case c.Type == Updated && at >= 0:
+		case (c.Type == Updated || c.Type == Unreachable || c.Type == Returned) && at >= 0:
 			views[at] = c.View
 		case c.Type == Left && at >= 0:
 			views = slices.Delete(views, at, at+1)

@@ -20,7 +20,7 @@ func (r *Registry) Open(store Store) {
 	r.journal = journal{store: store, dirty: make(map[string]bool)}
 	if err != nil {
 		r.fail(err)
-		r.journal.store = nil
+		r.journal.store, r.journal.unread = nil, store
 		return
 	}
 	if kept.Meta.Stream != "" {
@@ -64,7 +64,8 @@ func (r *Registry) restore(kept *Kept) {
 		e := &entry{view: k.view(true), will: k.Will, lost: &loss, scope: r.scope("", k.Scope)}
 		shown := k.view(r.settings.Load().AnnounceUnreachable)
 		r.entries[k.SessionID] = e
-		e.scope.sessions++
+		e.scope.arrive()
+		r.counts.unreachable++
 		if k.Announced {
 			r.known++
 			e.member = &member{view: shown}
@@ -77,7 +78,7 @@ func (r *Registry) restore(kept *Kept) {
 			}
 			st := &stay{scope: r.scope(room, nil)}
 			e.rooms[room] = st
-			st.scope.sessions++
+			st.scope.arrive()
 			if k.Announced {
 				st.member = &member{view: shown}
 				st.scope.enter(k.User)
@@ -90,13 +91,13 @@ func (r *Registry) restore(kept *Kept) {
 
 // SetStore goes over to another store, nil for none, which is made to hold what
 // the registry holds. It returns the one before, when nothing is written to it
-// any more.
+// any more. A store that could not be read is not written either.
 func (r *Registry) SetStore(store Store) (before Store) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	j := &r.journal
 	before = j.store
-	if before == store && (store != nil || j.failed == nil) {
+	if before == store && (store != nil || j.failed == nil) || store != nil && store == j.unread {
 		return before
 	}
 	r.abandon(errMoved)

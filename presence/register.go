@@ -157,7 +157,7 @@ func (m registerMount) Send(s *stomp.Session, f *frame.Frame) error {
 			return stomp.LimitExceeded("client_data", limit)
 		}
 	}
-	if err := m.Register(s.ID(), data); err != nil {
+	if err := m.Register(s, data); err != nil {
 		return stomp.ErrEnded // it ended while it spoke
 	}
 	return nil

@@ -210,7 +210,7 @@ func TestRegisterAfterTheEnd(t *testing.T) {
 	inBubble(t, func(t *testing.T, s *server) {
 		c := s.connect(t, "mina-0001")
 		c.hangUp(1006)
-		if err := s.registry.Register("mina-0001", []byte(`"a"`)); err != ErrUnknownSession {
+		if err := s.registry.Register(c.session, []byte(`"a"`)); err != ErrUnknownSession {
 			t.Errorf("got %v, want ErrUnknownSession", err)
 		}
 		if s.registry.Get("mina-0001") != nil || s.registry.Known() != 0 {

@@ -37,6 +37,8 @@ type Registry struct {
 	seq      uint64 // of the last change
 	told     uint64 // of the last change that was told
 	known    int    // sessions that are announced
+	counts   counts
+	resumes  uint64 // attempts so far
 	silent   bool   // nothing is announced to peers any more
 	keeping  bool   // the process ends, and those who are connected are kept
 	closed   bool
@@ -51,8 +53,9 @@ type entry struct {
 	member    *member // of scope's roster; nil: not announced
 	rooms     map[string]*stay
 	will      *Will
-	lost      *Loss // while it is unreachable
-	resuming  bool  // a CONNECT that will be its next connection is under way
+	lost      *Loss  // while it is unreachable
+	resuming  uint64 // the CONNECT under way that will be its next connection; 0: none
+	kicked    bool   // it does not come back
 	expires   *time.Timer
 	updatedAt int64       // unix nanoseconds; when Updated was last announced
 	updates   *time.Timer // an Updated that waits
@@ -165,7 +168,7 @@ func (r *Registry) Get(sessionID string) *View {
 	return nil
 }
 
-// ErrUnknownSession is returned for a session id that the registry has not.
+// ErrUnknownSession is returned for a session that the registry has not.
 var ErrUnknownSession = errors.New("no such session")
 
 // updateInterval is the shortest time between two announcements of a session's
@@ -174,14 +177,16 @@ const updateInterval = time.Second
 
 // Register sets the client data of a connected session: compact JSON, which
 // must not change afterwards. The first time makes the session known. It
-// returns when that is in the store, if there is one.
-func (r *Registry) Register(sessionID string, data json.RawMessage) error {
+// returns when that is in the store, if there is one, or when that has failed.
+// A session whose id has another connection by now gets [ErrUnknownSession].
+func (r *Registry) Register(s *stomp.Session, data json.RawMessage) error {
 	r.mu.Lock()
-	e := r.entries[sessionID]
-	if e == nil || e.session == nil {
+	e := r.entries[s.ID()]
+	if e == nil || e.session != s {
 		r.mu.Unlock()
 		return ErrUnknownSession
 	}
+	r.counts.registrations++
 	view := *e.view
 	view.ClientData = data
 	e.view = &view
@@ -268,6 +273,7 @@ func (r *Registry) change(e *entry, c Change) {
 
 // tell gives a change to the listener and the announcer. With r.mu held.
 func (r *Registry) tell(c Change) {
+	c.Stream = r.stream
 	if c.will != nil {
 		go c.will.carryOut(r.broker)
 	}

@@ -3,7 +3,6 @@ package presence
 import (
 	"maps"
 	"slices"
-	"strings"
 	"time"
 
 	"github.com/caddy-stomp/caddy-stomp/stomp"
@@ -40,7 +39,7 @@ func (r *Registry) Subscribed(s *stomp.Session, destination string) {
 		e.rooms = make(map[string]*stay)
 	}
 	st := &stay{scope: r.scope(destination, nil), subscriptions: 1}
-	st.scope.sessions++
+	st.scope.arrive()
 	e.rooms[destination] = st
 	if e.member != nil {
 		r.joinRoom(e, st, time.Now())
@@ -58,9 +57,6 @@ func (r *Registry) joinRoom(e *entry, st *stay, now time.Time) {
 // Unsubscribed implements [stomp.SubscriptionObserver]: the last subscription
 // that ends is leaving the room.
 func (r *Registry) Unsubscribed(s *stomp.Session, destination string) {
-	if strings.Contains(destination, "*") {
-		return
-	}
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	e := r.entries[s.ID()]
@@ -78,7 +74,7 @@ func (r *Registry) Unsubscribed(s *stomp.Session, destination string) {
 func (r *Registry) leaveRoom(e *entry, room string, c Change) {
 	st := e.rooms[room]
 	delete(e.rooms, room)
-	st.scope.sessions--
+	st.scope.depart()
 	if st.member == nil {
 		return
 	}
@@ -92,7 +88,7 @@ func (r *Registry) leaveRoom(e *entry, room string, c Change) {
 func (r *Registry) leaveForgottenRooms(e *entry, epoch int) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	if e.session == nil || e.view.Epoch != epoch || r.entries[e.view.SessionID] != e {
+	if e.session == nil || e.view.Epoch != epoch || r.entries[e.view.SessionID] != e || r.closed {
 		return
 	}
 	for _, room := range e.roomsInOrder() {

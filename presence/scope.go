@@ -43,7 +43,7 @@ type member struct {
 // scopeKey tells scopes apart.
 type scopeKey struct{ room, values string }
 
-func (s *scope) key() scopeKey { return scopeKey{s.room, strings.Join(s.values, "/")} }
+func (s *scope) key() scopeKey { return scopeKey{s.room, strings.Join(s.values, "\x00")} }
 
 // scope returns a scope, which is made when it is first asked for. With r.mu
 // held.

@@ -2,6 +2,7 @@ package presence
 
 import (
 	"bytes"
+	"cmp"
 	"crypto/rand"
 	"encoding/base64"
 	"io"
@@ -45,12 +46,19 @@ func testPolicy() stomp.Policy {
 
 func newServer(t testing.TB, observe func(*Registry) stomp.Observer) *server {
 	t.Helper()
+	return newServerWith(t, Settings{}, observe)
+}
+
+// newServerWith is newServer with settings, but for the destinations.
+func newServerWith(t testing.TB, settings Settings, observe func(*Registry) stomp.Observer) *server {
+	t.Helper()
+	settings.Register, settings.Announce = registerAt, cmp.Or(settings.Announce, announceAt)
 	raw, err := base64.RawURLEncoding.DecodeString(streamName)
 	if err != nil {
 		t.Fatal(err)
 	}
 	r, err := NewRegistry(Config{
-		Settings: Settings{Register: registerAt, Announce: announceAt},
+		Settings: settings,
 		Rand:     io.MultiReader(bytes.NewReader(raw), rand.Reader), Logger: slog.New(slog.DiscardHandler),
 	})
 	if err != nil {
@@ -86,6 +94,15 @@ func (s *server) configure(t testing.TB, settings Settings) {
 }
 
 func registryItself(r *Registry) stomp.Observer { return r }
+
+// inBubbleWith is inBubble with settings.
+func inBubbleWith(t *testing.T, settings Settings, test func(t *testing.T, s *server)) {
+	t.Helper()
+	inBubble(t, func(t *testing.T, s *server) {
+		s.configure(t, settings)
+		test(t, s)
+	})
+}
 
 // morning is when tests in a bubble begin. A bubble's own beginning, in 2000, is
 // before the process started, and the stamps of package stomp do not go there.

@@ -37,7 +37,7 @@ type Settings struct {
 	RecoveryGrace time.Duration
 	// Sync is how long changes are gathered before they are written to the
 	// store. Default: not at all, but what comes while others are being
-	// written is written together.
+	// written, or within a millisecond of the last write, is written together.
 	Sync time.Duration
 }
 
@@ -111,7 +111,7 @@ func (s Settings) compile() (*compiled, error) {
 // isRoom says whether to subscribe to a destination is to join a room. A
 // pattern reads many rooms and joins none.
 func (c *compiled) isRoom(destination string) bool {
-	return !strings.Contains(destination, "*") && slices.ContainsFunc(c.Rooms, func(pattern string) bool { return stomp.Matches(pattern, destination) })
+	return !stomp.IsPattern(destination) && slices.ContainsFunc(c.Rooms, func(pattern string) bool { return stomp.Matches(pattern, destination) })
 }
 
 func (c *compiled) hasGrace(reason stomp.Reason) bool {

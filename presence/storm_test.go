@@ -134,11 +134,11 @@ func TestReaderThatDoesNotRead(t *testing.T) {
 }
 
 // overflow makes more changes than may wait to be announced.
-func (s *server) overflow(t *testing.T, id string) {
+func (s *server) overflow(t *testing.T, c *client) {
 	t.Helper()
 	s.atOnce(func() {
 		for range maxPending + 10 {
-			if err := s.registry.Register(id, []byte(`"again"`)); err != nil {
+			if err := s.registry.Register(c.session, []byte(`"again"`)); err != nil {
 				t.Fatal(err)
 			}
 		}
@@ -155,7 +155,7 @@ func TestTooManyPending(t *testing.T) {
 		clients := s.crowd(t, 100, announceAt)
 		reader := clients[1]
 		announced := s.registry.Announced()
-		s.overflow(t, clients[0].session.ID())
+		s.overflow(t, clients[0])
 		clients[0].register(`{"clientData":"after"}`)
 		settle()
 		n := reader.news(t, "p")
@@ -184,7 +184,7 @@ func TestRosterAfterTooManyPending(t *testing.T) {
 		settle()
 		reader := s.clients[1]
 		reader.subscribe(registerAt, "p")
-		s.overflow(t, s.clients[0].session.ID())
+		s.overflow(t, s.clients[0])
 		synctest.Wait()
 		if !reader.picture(t, "p").reset {
 			t.Fatal("no reset")

@@ -18,6 +18,7 @@ type template struct {
 
 type templatePart struct {
 	literal string
+	name    string                                             // of the placeholder
 	value   func(hs *stomp.Handshake, sessionID string) string // nil: literal
 }
 
@@ -43,7 +44,7 @@ func parseTemplate(text string) (*template, error) {
 		if !closed || value == nil {
 			return nil, fmt.Errorf("%s: expected {stomp.user}, {stomp.session_id} or {stomp.attribute.<name>}, not {%s}", text, name)
 		}
-		t.parts = append(t.parts, templatePart{value: value})
+		t.parts = append(t.parts, templatePart{name: name, value: value})
 		shape += "[^/*]*"
 		rest = after
 		if rest == "" {
@@ -56,37 +57,43 @@ func parseTemplate(text string) (*template, error) {
 	return t, nil
 }
 
-// matches says whether the template can evaluate to a destination.
+// matches says whether the template can evaluate to a destination, which has no
+// trailing slash: an empty value at the end leaves none either.
 func (t *template) matches(destination string) bool {
 	if t.shape == nil {
 		return t.text == destination
 	}
-	return strings.HasPrefix(destination, t.prefix) && t.shape.MatchString(destination)
+	slashed := destination + "/"
+	return strings.HasPrefix(slashed, t.prefix) && (t.shape.MatchString(destination) || t.shape.MatchString(slashed))
 }
 
 // destination is what the template evaluates to for sessions of a scope.
 func (t *template) destination(scopeValues []string) string {
 	var b strings.Builder
 	for _, p := range t.parts {
-		switch {
-		case p.value == nil:
+		if p.value == nil {
 			b.WriteString(p.literal)
-		case len(scopeValues) > 0: // else the template has changed since
-			b.WriteString(scopeValues[0])
-			scopeValues = scopeValues[1:]
+			continue
+		}
+		for _, value := range scopeValues { // none, if the template has changed since
+			if value, ok := strings.CutPrefix(value, p.name+"="); ok {
+				b.WriteString(value)
+				break
+			}
 		}
 	}
-	return b.String()
+	return stomp.WithoutSlash(b.String())
 }
 
-// values are those of the placeholders, percent-encoded, so that nobody gets
-// into another scope by his name.
+// values are those of the placeholders, as <placeholder>=<value>, so that the
+// same value of another placeholder, in a template of later, is not the same.
+// They are percent-encoded, so that nobody gets into another scope by his name.
 func (t *template) values(v *View) []string {
 	hs := &stomp.Handshake{User: v.User, Attributes: v.Attributes}
 	var values []string
 	for _, p := range t.parts {
 		if p.value != nil {
-			values = append(values, stomp.EncodeSegment(p.value(hs, v.SessionID)))
+			values = append(values, p.name+"="+stomp.EncodeSegment(p.value(hs, v.SessionID)))
 		}
 	}
 	return values

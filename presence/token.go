@@ -8,9 +8,11 @@ import (
 	"strings"
 )
 
-// A resume token is "<session id>.<epoch>.<MAC>": the server need not remember
-// it, and it is used up when the session's epoch has passed it. The key is kept
-// in the store, so that tokens outlive the process.
+// A resume token is "<session id>.<epoch>.<connected at>.<MAC>": the server need
+// not remember it, and it is used up when the session's epoch has passed it.
+// Clients can choose ids, so that a later session may have the same one; it is
+// not that old. The key is kept in the store, so that tokens outlive the
+// process.
 
 // ResumeTokenHeader is the header of CONNECTED that lets a client come back as
 // the same session, and of CONNECT in which it does.
@@ -20,7 +22,7 @@ const ResumeTokenHeader = "resume-token"
 const tokenBytes = 16
 
 func token(key []byte, v *View) string {
-	head := v.SessionID + "." + strconv.FormatInt(int64(v.Epoch), 36)
+	head := v.SessionID + "." + strconv.FormatInt(int64(v.Epoch), 36) + "." + strconv.FormatInt(v.ConnectedAt.UnixMilli(), 36)
 	return head + "." + base64.RawURLEncoding.EncodeToString(tokenMAC(key, head, v.User))
 }
 
@@ -30,19 +32,22 @@ func tokenMAC(key []byte, head, user string) []byte {
 	return mac.Sum(nil)[:tokenBytes]
 }
 
-// parseToken returns the session and the epoch that a token is for, if the
-// server has made it, for that user.
-func parseToken(key []byte, token, user string) (sessionID string, epoch int, ok bool) {
+// parseToken returns the session and the epoch that a token is for, and when
+// that session first connected, in Unix milliseconds, if the server has made
+// it, for that user.
+func parseToken(key []byte, token, user string) (sessionID string, epoch int, born int64, ok bool) {
 	last := strings.LastIndexByte(token, '.')
 	if last < 0 {
-		return "", 0, false
+		return "", 0, 0, false
 	}
 	head := token[:last]
-	mac, err := base64.RawURLEncoding.DecodeString(token[last+1:])
+	mac, err := base64.RawURLEncoding.Strict().DecodeString(token[last+1:])
 	if err != nil || !hmac.Equal(mac, tokenMAC(key, head, user)) {
-		return "", 0, false
+		return "", 0, 0, false
 	}
-	sessionID, number, _ := strings.Cut(head, ".")
+	sessionID, numbers, _ := strings.Cut(head, ".")
+	number, at, _ := strings.Cut(numbers, ".")
 	n, err := strconv.ParseInt(number, 36, 32)
-	return sessionID, int(n), err == nil
+	born, bornErr := strconv.ParseInt(at, 36, 64)
+	return sessionID, int(n), born, err == nil && bornErr == nil
 }

@@ -156,6 +156,9 @@ func (b *Broker) Sessions() []*Session {
 // Connections is how many connections there are, connected sessions or not.
 func (b *Broker) Connections() int { return int(b.open.Load()) }
 
+// Draining says that Drain was called.
+func (b *Broker) Draining() bool { return b.draining.Load() }
+
 // Drain ends all sessions with e, as ReasonServerShutdown, takes no new ones, and returns when the last
 // connection is gone or ctx ends; those that are left then are dropped by their
 // own timers. The ends are spread evenly over a time, so that not all clients

@@ -45,7 +45,10 @@ func (s *Session) connecting(f *frame.Frame) error {
 			return err
 		}
 	}
-	resumed := s.broker.takeUp(hs, f)
+	resumed, done := s.broker.takeUp(hs, f)
+	if done != nil {
+		defer done()
+	}
 	if v == frame.V10 { // has no heart-beats
 		sends, wants = 0, 0
 	}
@@ -67,21 +70,22 @@ func (s *Session) permitConnect(hs *Handshake) error {
 }
 
 // takeUp returns the id of the session that a CONNECT frame goes on with, ""
-// if there is none. Whoever has it is ended.
-func (b *Broker) takeUp(hs *Handshake, connect *frame.Frame) string {
+// if there is none, and what is to be called when the CONNECT is over. Whoever
+// has the id is ended.
+func (b *Broker) takeUp(hs *Handshake, connect *frame.Frame) (id string, done func()) {
 	if b.resumer == nil {
-		return ""
+		return "", nil
 	}
-	id := b.resumer.Resume(hs, connect)
+	id, done = b.resumer.Resume(hs, connect)
 	if id == "" {
-		return ""
+		return "", done
 	}
 	for s := b.sessions.get(id); s != nil; s = b.sessions.get(id) {
 		if !s.end(End{Reason: ReasonPolicy, Text: "taken over"}) {
 			time.Sleep(takeUpPoll) // it is just ending, and gives the id back when its observer knows
 		}
 	}
-	return id
+	return id, done
 }
 
 const takeUpPoll = time.Millisecond
@@ -178,7 +182,7 @@ func (s *Session) connectedHeader(p *Policy) frame.Header {
 // for, if it may have it, or a new one.
 func (s *Session) name(resumed string) error {
 	if resumed != "" && s.broker.sessions.claim(resumed, s, false) {
-		s.id, s.minted = resumed, true
+		s.id, s.minted, s.resumed = resumed, true, true
 		return nil
 	}
 	if want := s.handshake.SessionID; validSessionID(want) && (s.broker.resumer == nil || !s.broker.resumer.Reserved(want)) {

@@ -98,6 +98,13 @@ func pattern(destination string) (wild bool, err error) {
 	return wild, nil
 }
 
+// IsPattern says whether a destination has wildcards, or something like them
+// that nobody can subscribe to.
+func IsPattern(destination string) bool {
+	wild, err := pattern(destination)
+	return wild || err != nil
+}
+
 // userTarget takes "<name>[;session=<id>]/<rest>" apart, as SEND to a user
 // destination has it. The name is percent-encoded.
 func userTarget(target string) (name, session, rest string, err error) {

@@ -22,8 +22,9 @@ type Observer interface {
 type Resumer interface {
 	// Resume returns the id that a CONNECT frame has a right to, "" if it is
 	// a new session. A connected session that has it is then ended, and
-	// Connected follows unless the new one is refused. No lock is held.
-	Resume(hs *Handshake, connect *frame.Frame) (id string)
+	// Connected follows unless the new one is refused. When that is over,
+	// either way, done is called, unless it is nil. No lock is held.
+	Resume(hs *Handshake, connect *frame.Frame) (id string, done func())
 	// Reserved says that nobody else may have an id, although no connected
 	// session has it.
 	Reserved(id string) bool

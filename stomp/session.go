@@ -26,6 +26,7 @@ type Session struct {
 	// set by CONNECT, before anybody else sees the session
 	id          string
 	minted      bool // the server made the id, not the client
+	resumed     bool // the id is that of a session before
 	version     frame.Version
 	connectedAt int64 // unix nanoseconds
 
@@ -86,6 +87,10 @@ type End struct {
 
 // ID is the session id that CONNECTED told; empty before.
 func (s *Session) ID() string { return s.id }
+
+// Resumed says that the session goes on with the id of an earlier one, by the
+// word of the [Resumer].
+func (s *Session) Resumed() bool { return s.resumed }
 
 // User is the authenticated name, or empty.
 func (s *Session) User() string { return s.handshake.User }

@@ -72,7 +72,6 @@ type examination struct {
 	used     []bool // by page number
 	notice   error
 	magic    bool // it is bbolt's
-	cut      bool // its end is missing
 	schema   string
 	sums     map[string]*sums // by broker
 }
@@ -90,15 +89,14 @@ type meta struct {
 
 // whose decides what to make of a file that is not in order.
 func (x *examination) whose(err error) error {
-	var damage *damageError
-	if !errors.As(err, &damage) {
+	if !isDamage(err) {
 		return err
 	}
 	ours, scanErr := x.mentions(marker)
 	switch {
 	case scanErr != nil:
 		return scanErr
-	case ours || x.magic && x.cut: // what says that it is ours may be what is missing
+	case ours || x.magic: // what says that it is ours may be what is damaged
 		return err
 	}
 	head := make([]byte, min(x.size, 64<<10))
@@ -130,7 +128,6 @@ func (x *examination) mentions(s string) (bool, error) {
 func (x *examination) read(p []byte, at int64) error {
 	_, err := x.file.ReadAt(p, at)
 	if errors.Is(err, io.EOF) {
-		x.cut = true
 		return damaged("it ends at byte %d, before %d", x.size, at+int64(len(p)))
 	}
 	return err
@@ -161,8 +158,8 @@ func (x *examination) readMeta() error {
 }
 
 func isDamage(err error) bool {
-	var damage *damageError
-	return errors.As(err, &damage)
+	_, is := errors.AsType[*damageError](err)
+	return is
 }
 
 // choose puts the later of the headers in force; errOther says what is wrong
@@ -186,7 +183,6 @@ func (x *examination) choose(m, other meta, errOther error) error {
 		return errUnborn
 	}
 	if m.pages < 4 || m.pages > uint64(x.size/x.pageSize) {
-		x.cut = m.pages > 4
 		return damaged("it has %d bytes and should have %d pages of %d", x.size, m.pages, x.pageSize)
 	}
 	return nil

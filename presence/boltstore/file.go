@@ -210,10 +210,10 @@ func (f *File) Close() error {
 		if f.fd == nil {
 			return nil
 		}
-		// bbolt may be locked for ever. This gives the lock of the file back.
-		err := f.fd.Close()
+		// bbolt may be locked for ever, and stays mapped, which keeps the lock
+		err := errors.Join(unlock(f.fd), f.fd.Close())
 		f.fd = nil
-		if errors.Is(err, os.ErrClosed) {
+		if errors.Is(err, os.ErrClosed) { // bbolt could not be opened
 			return nil
 		}
 		return err

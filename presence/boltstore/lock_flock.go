@@ -25,3 +25,6 @@ func lock(file *os.File, timeout time.Duration) error {
 		}
 	}
 }
+
+// unlock gives it back.
+func unlock(file *os.File) error { return syscall.Flock(int(file.Fd()), syscall.LOCK_UN) }

@@ -1,6 +1,7 @@
 package boltstore
 
 import (
+	"bytes"
 	"encoding/binary"
 	"encoding/json"
 	"errors"
@@ -40,15 +41,46 @@ func checksum(broker, bucket string, key, body []byte) uint32 {
 // pair is a record as it is put into a bucket.
 type pair struct{ key, value []byte }
 
-// sealed encodes a record.
-func sealed(broker, bucket string, key []byte, record any) (pair, error) {
-	body, err := json.Marshal(record)
-	if err != nil {
-		return pair{}, fmt.Errorf("encoding a record of %s: %w", bucket, err)
+// encoder encodes the records of a batch, one after the other in one buffer.
+type encoder struct {
+	broker string
+	buf    bytes.Buffer
+	json   *json.Encoder
+	ends   []int
+}
+
+func newEncoder(broker string) *encoder {
+	e := &encoder{broker: broker}
+	e.json = json.NewEncoder(&e.buf)
+	e.json.SetEscapeHTML(false) // client data comes back as it was
+	return e
+}
+
+// add encodes a record behind so many bytes, which are left free.
+func (e *encoder) add(head int, record any) error {
+	var zero [crcSize + sumSize]byte
+	e.buf.Write(zero[:head])
+	if err := e.json.Encode(record); err != nil {
+		return err
 	}
-	value := make([]byte, crcSize, crcSize+len(body))
-	binary.BigEndian.PutUint32(value, checksum(broker, bucket, key, body))
-	return pair{key, append(value, body...)}, nil
+	e.buf.Truncate(e.buf.Len() - 1) // the line's end
+	e.ends = append(e.ends, e.buf.Len())
+	return nil
+}
+
+// value returns the i-th record, with its checksum but for that of meta.
+func (e *encoder) value(i int) []byte {
+	begin := 0
+	if i > 0 {
+		begin = e.ends[i-1]
+	}
+	return e.buf.Bytes()[begin:e.ends[i]:e.ends[i]]
+}
+
+func (e *encoder) sealed(bucket string, key []byte, i int) pair {
+	value := e.value(i)
+	binary.BigEndian.PutUint32(value, checksum(e.broker, bucket, key, value[crcSize:]))
+	return pair{key, value}
 }
 
 // unsealed returns the JSON of a record.
@@ -99,31 +131,38 @@ func (s *store) Commit(batch *presence.Batch) error {
 // commit is a batch that is encoded, which is done before anybody is kept
 // waiting.
 type commit struct {
-	meta     []byte
+	meta     []byte // without its sum and checksum
 	sessions []pair
 	changes  []pair
 }
 
 func (s *store) encode(batch *presence.Batch) (c commit, err error) {
-	if c.meta, err = json.Marshal(&batch.Meta); err != nil {
-		return c, err
+	e := newEncoder(s.broker)
+	if err := e.add(crcSize+sumSize, &batch.Meta); err != nil {
+		return c, fmt.Errorf("encoding what is kept of the registry: %w", err)
 	}
+	for _, r := range batch.Put {
+		if err := e.add(crcSize, r); err != nil {
+			return c, fmt.Errorf("encoding session %q: %w", r.SessionID, err)
+		}
+	}
+	changes := batch.Changes
+	for len(changes) > 0 && changes[0].Seq <= batch.Meta.Announced {
+		changes = changes[1:]
+	}
+	for _, k := range changes {
+		if err := e.add(crcSize, k); err != nil {
+			return c, fmt.Errorf("encoding change %d: %w", k.Seq, err)
+		}
+	}
+	c.meta = e.value(0)
 	c.sessions = make([]pair, len(batch.Put))
 	for i, r := range batch.Put {
-		if c.sessions[i], err = sealed(s.broker, sessionsKey, []byte(r.SessionID), r); err != nil {
-			return c, err
-		}
+		c.sessions[i] = e.sealed(sessionsKey, []byte(r.SessionID), 1+i)
 	}
-	c.changes = make([]pair, 0, len(batch.Changes))
-	for _, k := range batch.Changes {
-		if k.Seq <= batch.Meta.Announced {
-			continue
-		}
-		p, err := sealed(s.broker, changesKey, binary.BigEndian.AppendUint64(nil, k.Seq), k)
-		if err != nil {
-			return c, err
-		}
-		c.changes = append(c.changes, p)
+	c.changes = make([]pair, len(changes))
+	for i, k := range changes {
+		c.changes[i] = e.sealed(changesKey, binary.BigEndian.AppendUint64(nil, k.Seq), 1+len(batch.Put)+i)
 	}
 	return c, nil
 }
@@ -167,15 +206,10 @@ func (c *commit) apply(tx *bbolt.Tx, s *store, batch *presence.Batch) error {
 	if w.err != nil {
 		return w.err
 	}
-	return root.Put([]byte(metaKey), sealedMeta(s.broker, w.sum, c.meta))
-}
-
-// sealedMeta is the meta record: its checksum covers the sum too.
-func sealedMeta(broker string, sum uint64, body []byte) []byte {
-	value := make([]byte, crcSize, crcSize+sumSize+len(body))
-	value = append(binary.BigEndian.AppendUint64(value, sum), body...)
-	binary.BigEndian.PutUint32(value, checksum(broker, "", []byte(metaKey), value[crcSize:]))
-	return value
+	// its checksum covers the sum too
+	binary.BigEndian.PutUint64(c.meta[crcSize:], w.sum)
+	binary.BigEndian.PutUint32(c.meta, checksum(s.broker, "", []byte(metaKey), c.meta[crcSize:]))
+	return root.Put([]byte(metaKey), c.meta)
 }
 
 // writer changes buckets, and keeps their sum, until there is an error.
