@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
-	"reflect"
 	"sync"
 
 	"github.com/caddyserver/caddy/v2"
@@ -86,7 +85,7 @@ func (a *App) addEndpoint(name string, spec endpointSpec) error {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	if known, ok := a.endpoints[name]; ok {
-		if reflect.DeepEqual(known, spec) {
+		if known.config == spec.config {
 			return nil
 		}
 		return fmt.Errorf("two different endpoints are named %q: give one of them another `name`; "+

@@ -42,6 +42,8 @@ func init() {
 //		compression
 //		user         <value>
 //		attribute    <name> <value> [public]
+//		allow | deny <action> [<destination>...] [user <name>...] [attribute <name> <value>]
+//		intercept    <name> ...          # may be repeated, as allow and deny; rate_limit, require_header, or a guest
 //		limits {
 //			frame_size      <size>
 //			header_line     <size>
@@ -202,6 +204,7 @@ func (h *Handler) parseBlock(d *caddyfile.Dispenser) error {
 		"attribute":   subdirective{parse: h.parseAttribute, repeated: true}.checked(h.validateAttributes),
 		"limits":      block("limits", h.limitOptions).checked(func() error { return h.Limits.validate() }),
 	}
+	options.addAccess(&h.AccessConfig)
 	options.addBroker(&h.BrokerConfig)
 	return options.parse(d, "stomp")
 }

@@ -72,6 +72,8 @@ type Handler struct {
 	// What the server knows about the client, evaluated once as well.
 	Attributes []Attribute `json:"attributes,omitempty"`
 
+	AccessConfig
+
 	// Bounds of everything that a client can make grow.
 	Limits *Limits `json:"limits,omitempty"`
 
@@ -114,6 +116,9 @@ func (h *Handler) Provision(ctx caddy.Context) error {
 		return fmt.Errorf("encoding the configuration: %w", err)
 	}
 	if err := h.BrokerConfig.provision(ctx); err != nil {
+		return err
+	}
+	if err := h.AccessConfig.provision(ctx); err != nil {
 		return err
 	}
 	origins, err := websocket.ParseOrigins(h.Origins...)
@@ -178,6 +183,9 @@ func (h *Handler) validate() error {
 	if err := h.BrokerConfig.validate(); err != nil {
 		return err
 	}
+	if err := h.AccessConfig.validate(); err != nil {
+		return err
+	}
 	if err := h.validateSockJS(); err != nil {
 		return err
 	}
@@ -222,6 +230,7 @@ func (h *Handler) policy() stomp.Policy {
 	}
 	p.Hosts = h.Hosts
 	h.Limits.apply(&p.Limits)
+	h.AccessConfig.apply(&p)
 	return p
 }
 
