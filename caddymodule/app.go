@@ -32,6 +32,7 @@ type App struct {
 	endpoints map[string]endpointSpec // by endpoint name
 	claims    map[string]*claim       // by broker name; in force after Start
 	queue     *eventQueue
+	admission *admission
 	leave     sync.Once
 }
 
@@ -56,10 +57,12 @@ func (a *App) Provision(ctx caddy.Context) error {
 	}
 	a.events = events.(*caddyevents.App)
 	a.queue = newEventQueue(ctx, a.events, a.logger)
+	a.admission = newAdmission(ctx, a.events)
 	// stopping comes before any app is stopped, while events still can be
 	// emitted, and before the HTTP app waits for its connections
 	err = errors.Join(
 		a.events.On("started", eventHandler(a.queue.start)),
+		a.events.On("started", eventHandler(a.admission.start)),
 		a.events.On("stopping", eventHandler(a.leaveBrokers)),
 	)
 	if err != nil {
@@ -115,7 +118,9 @@ func (a *App) Start() error {
 		if a.claims[spec.broker] == nil {
 			a.claims[spec.broker] = a.newClaim(spec.private)
 		}
-		a.claims[spec.broker].endpoints[name] = spec.policy
+		policy := spec.policy
+		policy.Subscriptions, policy.Admit = a.queue, a.admission.of(spec.broker, name)
+		a.claims[spec.broker].endpoints[name] = policy
 	}
 	for name, c := range a.claims {
 		if err := c.take(name); err != nil {
