@@ -63,44 +63,74 @@ func clientData(i int) string {
 
 // dial connects a client; it is registered when this returns.
 func (l *load) dial(addr string, i int) (*client, error) {
-	conn, err := net.Dial("tcp", addr)
+	c, r, err := l.connect(addr, frame.Field{Name: "client-data", Value: clientData(i)})
 	if err != nil {
 		return nil, err
+	}
+	go c.read(r)
+	return c, nil
+}
+
+// waitFor returns when somebody who asks who is there has been told of so many,
+// by the roster and the changes after it.
+func (l *load) waitFor(addr string, sessions int) error {
+	c, r, err := l.connect(addr)
+	if err != nil {
+		return err
+	}
+	defer c.conn.Close()
+	if err := l.subscribe([]*client{c}); err != nil {
+		return err
+	}
+	for told := 0; told < sessions; {
+		body, err := readMessage(r, nil)
+		if err != nil {
+			return fmt.Errorf("after %d of %d were told of: %w", told, sessions, err)
+		}
+		told += bytes.Count(body, []byte(`{"sessionId":`)) + bytes.Count(body, []byte(`"type":"joined"`))
+	}
+	return nil
+}
+
+// connect sends CONNECT with a header, and reads CONNECTED.
+func (l *load) connect(addr string, header ...frame.Field) (*client, *bufio.Reader, error) {
+	conn, err := net.Dial("tcp", addr)
+	if err != nil {
+		return nil, nil, err
 	}
 	c := &client{load: l, conn: conn}
 	if _, err := fmt.Fprintf(conn, "GET /ws HTTP/1.1\r\nHost: %s\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n"+
 		"Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n", addr); err != nil {
-		return nil, err
+		return nil, nil, err
 	}
 	r := bufio.NewReaderSize(conn, 4<<10)
 	for line := 0; ; line++ {
 		text, err := r.ReadString('\n')
 		if err != nil {
-			return nil, err
+			return nil, nil, err
 		}
 		if line == 0 && !strings.Contains(text, " 101 ") {
-			return nil, fmt.Errorf("upgrade: %s", text)
+			return nil, nil, fmt.Errorf("upgrade: %s", text)
 		}
 		if text == "\r\n" {
 			break
 		}
 	}
-	if err := c.send(frame.Connect, frame.Field{Name: "accept-version", Value: "1.2"}, frame.Field{Name: "host", Value: "bench"},
-		frame.Field{Name: "heart-beat", Value: "0,0"}, frame.Field{Name: "client-data", Value: clientData(i)}); err != nil {
-		return nil, err
+	header = append(frame.Header{{Name: "accept-version", Value: "1.2"}, {Name: "host", Value: "bench"}, {Name: "heart-beat", Value: "0,0"}}, header...)
+	if err := c.send(frame.Connect, header...); err != nil {
+		return nil, nil, err
 	}
 	message, err := readMessage(r, nil)
 	if err != nil {
-		return nil, err
+		return nil, nil, err
 	}
 	_, after, ok := bytes.Cut(message, []byte("\nsession:"))
 	if !ok || !bytes.HasPrefix(message, []byte("CONNECTED\n")) {
-		return nil, fmt.Errorf("not connected: %.200q", message)
+		return nil, nil, fmt.Errorf("not connected: %.200q", message)
 	}
 	id, _, _ := bytes.Cut(after, []byte("\n"))
 	c.id = string(id)
-	go c.read(r)
-	return c, nil
+	return c, r, nil
 }
 
 // send sends a frame without a body.

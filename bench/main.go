@@ -25,6 +25,7 @@ func main() {
 
 const usage = `usage: bench <scenario> [flags]
 
+  connects   all sessions connect, with a store in turn with none
   newcomers  all sessions ask for the roster at once
   storm      some of the sessions vanish at once
 
@@ -38,7 +39,8 @@ func run(args []string) error {
 	f.Usage = func() { fmt.Fprint(os.Stderr, usage); f.PrintDefaults() }
 	sessions := f.Int("sessions", 10_000, "how many sessions there are")
 	victims := f.Int("victims", 1000, "how many of them vanish")
-	rounds := f.Int("rounds", 3, "how often the floor is measured")
+	rounds := f.Int("rounds", 3, "how often the floor, or each kind of connects, is measured")
+	ratio := f.Float64("ratio", 0, "the least share of connects per second that a store must leave")
 	if err := f.Parse(args[1:]); err != nil {
 		return err
 	}
@@ -47,6 +49,8 @@ func run(args []string) error {
 	switch args[0] {
 	case "floor":
 		return floorMain()
+	case "connects":
+		return s.connects(*ratio)
 	case "newcomers":
 		return s.newcomers()
 	case "storm":

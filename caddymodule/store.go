@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"log/slog"
 	"net/url"
 	"path/filepath"
 
@@ -40,6 +41,8 @@ type FileStore struct {
 	// The file. Several brokers may have the same.
 	// Default: stomp/<broker>.db in Caddy's data directory.
 	Path string `json:"path,omitempty"`
+
+	logger *slog.Logger
 }
 
 // CaddyModule implements [caddy.Module].
@@ -62,7 +65,8 @@ func (s *FileStore) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
 }
 
 // Provision implements [caddy.Provisioner]. It opens nothing.
-func (s *FileStore) Provision(caddy.Context) error {
+func (s *FileStore) Provision(ctx caddy.Context) error {
+	s.logger = ctx.Slogger()
 	path, err := caddy.NewReplacer().ReplaceOrErr(s.Path, true, true)
 	if err != nil {
 		return fmt.Errorf("path: %w", err)
@@ -84,7 +88,7 @@ func (s *FileStore) Open(broker string) (presence.Store, io.Closer, error) {
 	if err != nil {
 		return nil, nil, err
 	}
-	v, _, err := files.LoadOrNew(path, func() (caddy.Destructor, error) {
+	v, open, err := files.LoadOrNew(path, func() (caddy.Destructor, error) {
 		f, err := boltstore.Open(path)
 		if err != nil {
 			return nil, err
@@ -94,7 +98,11 @@ func (s *FileStore) Open(broker string) (presence.Store, io.Closer, error) {
 	if err != nil {
 		return nil, nil, err
 	}
-	return v.(openFile).Store(broker), fileReference(path), nil
+	store := v.(openFile).Store(broker)
+	if h, ok := store.(interface{ Health() error }); ok && !open && h.Health() != nil {
+		s.logger.Error("the presence store was not found as it was left", "error", h.Health())
+	}
+	return store, fileReference(path), nil
 }
 
 // openFile is a file in the pool.

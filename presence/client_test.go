@@ -14,7 +14,7 @@ import (
 type client struct {
 	server *server
 
-	reading sync.Mutex // stands for the goroutine that reads from a socket
+	reading turn // stands for the goroutine that reads from a socket
 	session *stomp.Session
 	gone    bool
 
@@ -29,6 +29,12 @@ type client struct {
 	code    int // with which the server closed
 }
 
+// turn is a mutex for which a bubble can wait.
+type turn chan struct{}
+
+func (t turn) Lock()   { t <- struct{}{} }
+func (t turn) Unlock() { <-t }
+
 // dial is a connection before CONNECT.
 func (s *server) dial(t testing.TB, hs stomp.Handshake) *client {
 	t.Helper()
@@ -37,7 +43,7 @@ func (s *server) dial(t testing.TB, hs stomp.Handshake) *client {
 
 func (s *server) dialAt(t testing.TB, endpoint *stomp.Endpoint, hs stomp.Handshake) *client {
 	t.Helper()
-	c := &client{server: s, aborted: make(chan struct{})}
+	c := &client{server: s, reading: make(turn, 1), aborted: make(chan struct{})}
 	c.reading.Lock()
 	defer c.reading.Unlock()
 	session, err := endpoint.NewSession(c, &hs)

@@ -10,7 +10,13 @@
 // # What it guarantees
 //
 //   - A session that was announced as joined is announced as left, once, with
-//     the reason of its end and its last client data.
+//     the reason of its end and its last client data; of a room likewise, for
+//     each time it joined. Nothing is announced of it afterwards.
+//   - A session that lost its connection goes on when its client returns in
+//     time with the resume token of that connection, and by nothing else. What
+//     is said of a connection that is over is not heard.
+//   - userSessions of a change is how many sessions of the user have joined and
+//     not left, by the changes up to it, in the same scope.
 //   - A session is announced once it is known: it has client data or a user.
 //     The listener is told of every session.
 //   - Changes are announced in the order of their seq. The roster that a
@@ -19,10 +25,22 @@
 //   - Whatever the number of changes and peers, what is queued for a peer does
 //     not grow: announcements are read from a feed at the peer's own pace, and
 //     a peer that falls too far behind is told so once.
+//   - With a [Store], a change is told when it is kept, and not before; after a
+//     crash, what was kept and perhaps not told is told again with the same seq.
+//     A store that fails, or takes longer than 10 s, stops nothing: everything is
+//     told, and goes on in memory, until the store takes all of it again.
+//
+// It does not guarantee that numbers are unique if the process dies while its
+// store fails: what was told meanwhile is not known afterwards, and its numbers
+// are given again.
 //
 // # Lock order
 //
-//	stomp.Session.mu -> shard.mu -> Registry.mu
-//	Registry.publishing -> Registry.mu
-//	Registry.publishing -> stomp.Feed.mu
+//	stomp.Session.mu -> Registry.mu -> stomp.Feed.mu
+//	scope.publishing -> Registry.mu
+//	scope.publishing -> stomp.Feed.mu
+//
+// Nothing that may take its time is called with Registry.mu held: a [Store] is
+// written by a goroutine of its own, without locks, and wills are sent so. The
+// [Listener] is called with it held, and must not block.
 package presence

@@ -12,10 +12,13 @@ type journal struct {
 	failed  error // what is wrong with it; nothing is written then
 	dirty   map[string]bool
 	changes []Change      // numbered, but not kept yet, and so not told
+	done    chan struct{} // closed when dirty and changes are kept, or that has failed
 	written []Change      // being written
-	done    chan struct{} // closed when dirty and changes are kept
+	writing chan struct{} // closed when that is kept, or has failed
+	began   time.Time     // when its writing began; zero: nothing is being written
 	running bool          // somebody writes
-	began   time.Time     // when the last write did; of whoever writes
+	last    time.Time     // when the last write began
+	moving  bool          // nothing more is to be written
 	marked  uint64        // Meta.Announced as it is kept
 	clock   *time.Timer   // of what is written when nothing happens
 }
@@ -36,12 +39,17 @@ const aliveEvery = 2 * time.Second
 // retryEvery is how often a store that has failed is tried again.
 const retryEvery = 5 * time.Second
 
+// commitWithin is how long a store may take to write a batch. Beyond, it counts
+// as failed: what is known of everybody else must not wait for a disk that
+// hangs.
+const commitWithin = 10 * time.Second
+
 var errSlowStore = errors.New("the store does not keep up")
 
 // record has a change told: at once, or when it is kept. With r.mu held.
 func (r *Registry) record(c Change) {
 	j := &r.journal
-	if j.store == nil || j.failed != nil {
+	if !r.journaled() {
 		r.tell(c)
 		return
 	}
@@ -53,11 +61,16 @@ func (r *Registry) record(c Change) {
 	r.write()
 }
 
+// journaled says whether what happens is written. With r.mu held.
+func (r *Registry) journaled() bool {
+	return r.journal.store != nil && r.journal.failed == nil && !r.closed
+}
+
 // touch has e kept as it is now, or its absence. It returns what is closed when
 // that is done, nil if there is nothing to wait for. With r.mu held.
 func (r *Registry) touch(e *entry) <-chan struct{} {
 	j := &r.journal
-	if j.store == nil || j.failed != nil {
+	if !r.journaled() {
 		return nil
 	}
 	j.dirty[e.view.SessionID] = true
@@ -71,7 +84,7 @@ func (r *Registry) write() {
 	if j.done == nil {
 		j.done = make(chan struct{})
 	}
-	if !j.running {
+	if !j.running && !j.moving {
 		j.running = true
 		go r.writeAll()
 	}
@@ -83,42 +96,60 @@ func (r *Registry) writeAll() {
 	for {
 		j := &r.journal
 		gather := r.settings.Load().Sync
-		if gather <= 0 && !j.began.IsZero() {
-			gather = writeEvery - time.Since(j.began)
+		if gather <= 0 && !j.last.IsZero() {
+			gather = writeEvery - time.Since(j.last)
 		}
 		time.Sleep(gather)
 		r.mu.Lock()
-		if j.done == nil || j.store == nil || j.failed != nil {
+		if j.done == nil || j.failed != nil || j.moving {
 			j.running = false
 			r.mu.Unlock()
 			return
 		}
-		j.began = time.Now()
-		store, batch, done := j.store, r.batch(), j.done
-		j.written, j.changes, j.done = j.changes, nil, nil
-		j.dirty = make(map[string]bool)
+		j.last = time.Now()
+		r.commit(r.batch())
 		r.mu.Unlock()
+	}
+}
 
-		err := store.Commit(batch)
+// commit writes a batch, in which is all that waits, and tells that. With r.mu
+// held, which is released meanwhile.
+func (r *Registry) commit(b *Batch) {
+	j := &r.journal
+	j.written, j.writing, j.began = j.changes, j.done, time.Now()
+	j.changes, j.done, j.dirty = nil, nil, make(map[string]bool)
+	store := j.store
+	r.mu.Unlock()
 
-		r.mu.Lock()
-		if err != nil {
-			r.fail(err)
-		} else {
-			r.logAlive(batch)
-			r.tellWritten()
-		}
-		r.mu.Unlock()
-		close(done)
+	err := store.Commit(b)
+
+	r.mu.Lock()
+	j.began = time.Time{}
+	switch {
+	case j.failed != nil: // it took too long, and all was told
+	case err != nil:
+		r.fail(err)
+	default:
+		r.logAlive(b)
+		r.tellWritten()
 	}
 }
 
 // tellWritten tells what is kept by now. With r.mu held.
 func (r *Registry) tellWritten() {
-	written := r.journal.written
-	r.journal.written = nil
-	for i := range written {
-		r.tell(written[i])
+	j := &r.journal
+	r.tellAll(j.written, j.writing)
+	j.written, j.writing = nil, nil
+}
+
+// tellAll tells changes that waited to be kept, and whoever waits for the same.
+// With r.mu held.
+func (r *Registry) tellAll(changes []Change, done chan struct{}) {
+	for i := range changes {
+		r.tell(changes[i])
+	}
+	if done != nil {
+		close(done)
 	}
 }
 
@@ -132,12 +163,17 @@ func (r *Registry) batch() *Batch {
 			b.Delete = append(b.Delete, id)
 		}
 	}
+	r.addChanges(b)
+	return b
+}
+
+// addChanges adds what waits to a batch. With r.mu held.
+func (r *Registry) addChanges(b *Batch) {
 	for i := range r.journal.changes {
 		if c := &r.journal.changes[i]; c.Seq > 0 {
 			b.Changes = append(b.Changes, c.kept())
 		}
 	}
-	return b
 }
 
 // meta is what is kept of the registry now. With r.mu held.
@@ -170,11 +206,14 @@ func (r *Registry) beat() {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	j := &r.journal
-	if r.closed || j.store == nil {
+	switch {
+	case r.closed, j.store == nil:
 		return
-	}
-	if j.failed != nil {
+	case j.failed != nil:
 		go r.retry(j.store)
+		return
+	case !j.began.IsZero() && time.Since(j.began) >= commitWithin:
+		r.fail(errSlowStore)
 		return
 	}
 	if len(r.entries) > 0 || j.marked < r.told {
@@ -191,7 +230,8 @@ func (r *Registry) fail(err error) {
 		return
 	}
 	r.logger.Error("the presence store is of no use; presence goes on in memory", "error", err)
-	r.abandon(err)
+	j.failed = err
+	r.tellWaiting()
 	if j.clock == nil {
 		j.clock = time.AfterFunc(retryEvery, r.beat)
 	} else {
@@ -199,55 +239,37 @@ func (r *Registry) fail(err error) {
 	}
 }
 
-// abandon writes no more, and tells what waited for that. With r.mu held.
-func (r *Registry) abandon(err error) {
+// tellWaiting tells what is being written and what waits, without waiting for
+// it to be kept. With r.mu held.
+func (r *Registry) tellWaiting() {
 	j := &r.journal
-	j.failed = err
 	r.tellWritten()
-	waiting := j.changes
-	j.changes, j.dirty = nil, make(map[string]bool)
-	for i := range waiting {
-		r.tell(waiting[i])
-	}
-	if j.done != nil {
-		close(j.done)
-		j.done = nil
-	}
+	r.tellAll(j.changes, j.done)
+	j.changes, j.done, j.dirty = nil, nil, make(map[string]bool)
 }
 
 // retry writes everything to a store that has failed.
 func (r *Registry) retry(store Store) {
 	r.mu.Lock()
 	j := &r.journal
-	if r.closed || j.store != store || j.failed == nil || j.running {
-		if !r.closed && j.clock != nil {
-			j.clock.Reset(retryEvery)
-		}
+	if r.closed || j.store != store || j.failed == nil || j.moving {
+		r.mu.Unlock()
+		return
+	}
+	if j.running { // it still hangs
+		j.clock.Reset(retryEvery)
 		r.mu.Unlock()
 		return
 	}
 	// from here on changes are noted again, and wait for this write
-	j.running = true
-	j.failed = nil
-	batch := r.snapshot()
-	r.mu.Unlock()
-
-	err := store.Commit(batch)
-
-	r.mu.Lock()
-	j.running = false
-	if err != nil {
-		r.fail(err)
-	} else {
+	j.running, j.failed = true, nil
+	j.clock.Reset(aliveEvery)
+	r.commit(r.snapshot())
+	if j.failed == nil {
 		r.logger.Info("the presence store is written again")
-		r.logAlive(batch)
-		j.clock.Reset(aliveEvery)
-		if j.done != nil {
-			j.running = true
-			go r.writeAll()
-		}
 	}
 	r.mu.Unlock()
+	r.writeAll()
 }
 
 // snapshot is everything, as a batch. With r.mu held.
@@ -256,6 +278,7 @@ func (r *Registry) snapshot() *Batch {
 	for _, e := range r.entries {
 		b.Put = append(b.Put, e.record())
 	}
+	r.addChanges(b)
 	return b
 }
 
@@ -263,9 +286,10 @@ func (r *Registry) snapshot() *Batch {
 // written, but has something to tell itself, implements the same method.
 func (r *Registry) Health() error {
 	r.mu.Lock()
-	defer r.mu.Unlock()
-	if s, ok := r.journal.store.(interface{ Health() error }); ok && r.journal.failed == nil {
+	store, failed := r.journal.store, r.journal.failed
+	r.mu.Unlock()
+	if s, ok := store.(interface{ Health() error }); ok && failed == nil {
 		return s.Health()
 	}
-	return r.journal.failed
+	return failed
 }

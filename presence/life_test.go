@@ -644,3 +644,86 @@ func TestUserSessionsOfSeveralTabs(t *testing.T) {
 		}
 	})
 }
+
+// Everything at once, for the race detector: many goroutines connect, register,
+// subscribe, end, resume and kick, while settings and store change. In the end
+// nobody is left, anywhere.
+func TestEverythingAtOnce(t *testing.T) {
+	onComputer(t, Settings{Rooms: rooms, Grace: time.Second, AnnounceUnreachable: true}, func(t *testing.T, c *computer) {
+		peer := c.peer(t, registerAt, registerAt+roomA)
+		var everybody sync.WaitGroup
+		for i := range 16 {
+			everybody.Go(func() {
+				hs := stomp.Handshake{User: fmt.Sprint("user-", i%3)}
+				for n := range 40 {
+					who := c.connectAs(t, hs)
+					id := who.session.ID()
+					c.registry.mu.Lock()
+					given := token(c.registry.key, c.registry.entries[id].view)
+					c.registry.mu.Unlock()
+					who.subscribe(roomA, "1")
+					who.subscribe(roomB, "2")
+					who.register(`{"clientData":1}`)
+					switch n % 4 {
+					case 0:
+						go who.hangUp(1006)
+					case 1:
+						go who.unsubscribe("1")
+					case 2:
+						go c.registry.Kick(id, "")
+					default:
+					}
+					back := c.dial(t, hs)
+					if back.connect(ResumeTokenHeader, given) != nil {
+						continue
+					}
+					back.subscribe(roomB, "2")
+					if n%2 == 0 {
+						back.disconnect()
+					} else {
+						back.hangUp(1006)
+					}
+				}
+			})
+		}
+		everybody.Go(func() {
+			for n := range 20 {
+				c.configure(t, Settings{Rooms: rooms, Grace: time.Second, AnnounceUnreachable: n%2 == 0})
+				c.registry.SetStore([]Store{nil, c.store}[n%2])
+				time.Sleep(time.Millisecond)
+			}
+		})
+		everybody.Wait()
+		time.Sleep(time.Minute)
+		settle()
+		for i, room := range []string{"", roomA} {
+			p := &picture{gaps: true, room: room != ""}
+			for _, body := range peer.bodies(t, string(rune('a'+i))) {
+				if err := p.take(body); err != nil {
+					t.Fatalf("roster of %q: %v", room, err)
+				}
+			}
+			if err := p.sameAs(c.rosterOf(room)); err != nil || len(p.sessions) != 0 {
+				t.Errorf("roster of %q: %v, %d are left", room, err, len(p.sessions))
+			}
+		}
+		sessions := make(map[string]int)
+		for _, change := range c.told.all() {
+			key := change.Room + " " + change.User
+			switch {
+			case change.Seq == 0:
+				continue
+			case change.Type == Joined:
+				sessions[key]++
+			case change.Type == Left:
+				sessions[key]--
+			}
+			if change.UserSessions != sessions[key] {
+				t.Fatalf("seq %d, %s of %s in %q: %d sessions of the user, want %d", change.Seq, change.Type, change.User, change.Room, change.UserSessions, sessions[key])
+			}
+		}
+		if c.registry.Known() != 0 || len(c.disk.records) != 1 || len(c.all().users) != 0 {
+			t.Errorf("%d known, %d kept, %v counted", c.registry.Known(), len(c.disk.records), c.all().users)
+		}
+	})
+}

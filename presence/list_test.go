@@ -198,19 +198,19 @@ func TestSessionListed(t *testing.T) {
 	})
 }
 
-// memoryStore holds what it is given.
-type memoryStore struct{ kept Kept }
+// readOnlyStore holds what it is given.
+type readOnlyStore struct{ kept Kept }
 
-func (m *memoryStore) Load() (*Kept, error) { return &m.kept, nil }
-func (*memoryStore) Commit(*Batch) error    { return nil }
-func (*memoryStore) Clear() error           { return nil }
+func (m *readOnlyStore) Load() (*Kept, error) { return &m.kept, nil }
+func (*readOnlyStore) Commit(*Batch) error    { return nil }
+func (*readOnlyStore) Clear() error           { return nil }
 
 // What comes out of a store is counted too, and listed where it was.
 func TestListAfterRestart(t *testing.T) {
 	inBubble(t, func(t *testing.T, s *server) {
 		s.configure(t, Settings{RecoveryGrace: time.Minute})
 		at := morning.Add(-time.Hour)
-		s.registry.Open(&memoryStore{Kept{Meta: Meta{Stream: "kept", Key: []byte("k"), Alive: at.Add(time.Second)}, Records: []*Record{
+		s.registry.Open(&readOnlyStore{Kept{Meta: Meta{Stream: "kept", Key: []byte("k"), Alive: at.Add(time.Second)}, Records: []*Record{
 			{SessionID: "session-2", ConnectedAt: at.Add(1), Epoch: 1, Rooms: []string{"/topic/r"}, Announced: true},
 			{SessionID: "session-1", ConnectedAt: at, Epoch: 1, Rooms: []string{"/topic/r"}, User: "mina"},
 		}}})

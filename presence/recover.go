@@ -1,7 +1,6 @@
 package presence
 
 import (
-	"errors"
 	"slices"
 	"time"
 
@@ -27,9 +26,7 @@ func (r *Registry) Open(store Store) {
 		r.restore(kept)
 	}
 	batch := r.snapshot()
-	for _, c := range kept.Changes {
-		batch.Changes = append(batch.Changes, c)
-	}
+	batch.Changes = kept.Changes
 	batch.Meta.Announced = kept.Meta.Announced
 	if err := store.Commit(batch); err != nil {
 		r.fail(err)
@@ -86,6 +83,7 @@ func (r *Registry) restore(kept *Kept) {
 			}
 		}
 		r.expireAt(e, loss.Until)
+		r.willAt(e, now) // until then nobody could return
 	}
 }
 
@@ -100,8 +98,26 @@ func (r *Registry) SetStore(store Store) (before Store) {
 	if before == store && (store != nil || j.failed == nil) || store != nil && store == j.unread {
 		return before
 	}
-	r.abandon(errMoved)
-	for j.running { // it sees that, and stops
+	r.stopWriting()
+	if store == nil || r.closed {
+		r.tellWaiting()
+		*j = journal{}
+		return before
+	}
+	// what waits goes into the other store, and is told when it is there
+	*j = journal{store: store, dirty: make(map[string]bool), changes: j.changes, done: j.done, running: true}
+	j.clock = time.AfterFunc(aliveEvery, r.beat)
+	r.commit(r.snapshot())
+	go r.writeAll()
+	return before
+}
+
+// stopWriting returns when nothing is being written any more. What waits goes
+// on waiting. With r.mu held, which is released meanwhile.
+func (r *Registry) stopWriting() {
+	j := &r.journal
+	j.moving = true
+	for j.running {
 		r.mu.Unlock()
 		time.Sleep(time.Millisecond)
 		r.mu.Lock()
@@ -109,19 +125,7 @@ func (r *Registry) SetStore(store Store) (before Store) {
 	if j.clock != nil {
 		j.clock.Stop()
 	}
-	r.journal = journal{store: store, dirty: make(map[string]bool)}
-	if store != nil {
-		batch := r.snapshot()
-		if err := store.Commit(batch); err != nil {
-			r.fail(err)
-		} else {
-			r.logAlive(batch)
-		}
-	}
-	return before
 }
-
-var errMoved = errors.New("another store is in force")
 
 // Degrade says that there should be a store, and why there is none. It is
 // logged, and what [Registry.Health] tells until another store is in force.
@@ -134,18 +138,17 @@ func (r *Registry) Degrade(err error) {
 	r.logger.Error("there is no presence store; presence is in memory only", "error", err)
 }
 
-// flush waits until everything so far is in the store.
+// flush waits until everything so far is in the store, or that has failed. With
+// r.mu held, which is released meanwhile.
 func (r *Registry) flush() {
-	r.mu.Lock()
-	var done <-chan struct{}
-	if j := &r.journal; j.store != nil && j.failed == nil {
-		r.write()
-		done = j.done
+	if !r.journaled() {
+		return
 	}
+	r.write()
+	done := r.journal.done
 	r.mu.Unlock()
-	if done != nil {
-		<-done
-	}
+	<-done
+	r.mu.Lock()
 }
 
 // Keep is called when the process is about to end: sessions that end now are
@@ -163,6 +166,7 @@ func (r *Registry) Keep() bool {
 // sessions wait in the store; otherwise those that are unreachable leave.
 func (r *Registry) Close() {
 	r.mu.Lock()
+	defer r.mu.Unlock()
 	if !r.keeping {
 		for _, e := range r.entries {
 			if e.lost != nil {
@@ -170,14 +174,15 @@ func (r *Registry) Close() {
 			}
 		}
 	}
-	r.mu.Unlock()
 	r.flush()
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	r.closed = true
-	if r.journal.clock != nil {
-		r.journal.clock.Stop()
+	if r.journal.marked < r.told { // or it would all be told again
+		r.flush()
 	}
+	r.closed = true
+	if r.journal.failed == nil { // else it may hang
+		r.stopWriting()
+	}
+	r.tellWaiting()
 	for _, e := range r.entries {
 		e.stopExpiry()
 		e.forgetUpdate()

@@ -209,6 +209,7 @@ func (r *Registry) update(e *entry) {
 	now := time.Now()
 	wait := r.updateEvery - time.Duration(now.UnixNano()-e.updatedAt)
 	if e.updatedAt == 0 || wait <= 0 || wait > r.updateEvery { // the clock was set back
+		e.forgetUpdate() // whose time may have come just now
 		e.updatedAt = now.UnixNano()
 		r.changeAll(e, Change{Type: Updated, At: now})
 		return

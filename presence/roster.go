@@ -12,6 +12,9 @@ import (
 // slowly. A roster leaves most of them to whoever is given it.
 const feedKeeps = 4 << 20
 
+// feedKeepsOfMany is the same for a scope that there may be many of.
+const feedKeepsOfMany = 1 << 20
+
 // reusePerSession is how old a roster may get, for each session in it, before a
 // new one is made: about a hundred times what it costs to make one.
 const reusePerSession = 100 * time.Microsecond

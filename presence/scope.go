@@ -54,10 +54,14 @@ func (r *Registry) scope(room string, values []string) *scope {
 	}
 	s.users = make(map[string]int)
 	s.roster.prev, s.roster.next = &s.roster, &s.roster
+	keep := feedKeeps
+	if room != "" || len(values) > 0 {
+		keep = feedKeepsOfMany
+	}
 	s.feed = stomp.NewFeed(stomp.FeedConfig{
 		Header: frame.Header{{Name: frame.HdrContentType, Value: "application/json"}},
 		Reset:  s.resetBody,
-		Keep:   feedKeeps,
+		Keep:   keep,
 	})
 	if len(r.scopes) >= r.sweepAt {
 		r.sweep()

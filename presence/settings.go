@@ -108,9 +108,12 @@ func (s Settings) compile() (*compiled, error) {
 	return &compiled{Settings: s, announce: t}, nil
 }
 
-// isRoom says whether to subscribe to a destination is to join a room. A
-// pattern reads many rooms and joins none.
+// isRoom says whether to subscribe to a destination is to join a room. To
+// subscribe to a pattern is not.
 func (c *compiled) isRoom(destination string) bool {
+	if strings.HasSuffix(destination, "/") { // whose roster nobody could ask for
+		return false
+	}
 	return !stomp.IsPattern(destination) && slices.ContainsFunc(c.Rooms, func(pattern string) bool { return stomp.Matches(pattern, destination) })
 }
 

@@ -26,12 +26,13 @@ type templatePart struct {
 // {stomp.attribute.<name>} for placeholders, and no others.
 func parseTemplate(text string) (*template, error) {
 	t := &template{text: text}
-	shape := "^"
+	var shape strings.Builder
+	shape.WriteString("^")
 	for rest := text; rest != ""; {
 		literal, after, found := strings.Cut(rest, "{")
 		if literal != "" {
 			t.parts = append(t.parts, templatePart{literal: literal})
-			shape += regexp.QuoteMeta(literal)
+			shape.WriteString(regexp.QuoteMeta(literal))
 		}
 		if len(t.parts) <= 1 && t.shape == nil && t.prefix == "" {
 			t.prefix = literal
@@ -45,14 +46,14 @@ func parseTemplate(text string) (*template, error) {
 			return nil, fmt.Errorf("%s: expected {stomp.user}, {stomp.session_id} or {stomp.attribute.<name>}, not {%s}", text, name)
 		}
 		t.parts = append(t.parts, templatePart{name: name, value: value})
-		shape += "[^/*]*"
+		shape.WriteString("[^/*]*")
 		rest = after
 		if rest == "" {
 			break
 		}
 	}
 	if strings.Contains(text, "{") {
-		t.shape = regexp.MustCompile(shape + "$")
+		t.shape = regexp.MustCompile(shape.String() + "$")
 	}
 	return t, nil
 }

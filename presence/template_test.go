@@ -10,8 +10,13 @@ import (
 
 func TestTemplate(t *testing.T) {
 	v := &View{SessionID: "mina-0001", User: "mina", Attributes: []stomp.Attribute{
-		{Name: "team", Value: "red"}, {Name: "path", Value: "a/b"}, {Name: "star", Value: "*"}, {Name: "stars", Value: "**"},
-		{Name: "odd", Value: "ä %2F{stomp.user}"}, {Name: "dots", Value: ".."}, {Name: "a.b", Value: "c"},
+		{Name: "team", Value: "red"},
+		{Name: "path", Value: "a/b"},
+		{Name: "star", Value: "*"},
+		{Name: "stars", Value: "**"},
+		{Name: "odd", Value: "ä %2F{stomp.user}"},
+		{Name: "dots", Value: ".."},
+		{Name: "a.b", Value: "c"},
 	}}
 	for _, tt := range []struct {
 		template, want string // "" if it is refused

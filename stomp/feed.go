@@ -75,8 +75,11 @@ func (f *Feed) Append(seq uint64, body []byte) {
 	f.bytes += len(body)
 	f.total += uint64(len(body))
 	f.seq = seq
-	drop := 0
-	for f.bytes > f.config.Keep && drop < len(f.log)-1 {
+	keep, drop := f.config.Keep, 0
+	if len(f.readers) == 0 {
+		keep = min(keep, unreadKeep)
+	}
+	for f.bytes > keep && drop < len(f.log)-1 {
 		f.bytes -= len(f.log[drop].body)
 		drop++
 	}
@@ -91,6 +94,10 @@ func (f *Feed) Append(seq uint64, body []byte) {
 		r.sub.session.wake()
 	}
 }
+
+// unreadKeep is how many bytes are kept while nobody reads: somebody may be
+// about to, with a snapshot.
+const unreadKeep = 16 << 10
 
 // Readers is how many subscriptions read the feed.
 func (f *Feed) Readers() int {

@@ -100,6 +100,10 @@ ${typeof sites === 'function' ? sites(this.port, this.tlsPort) : sites}
   run(caddyfile) {
     this.file = join(this.home.path, 'Caddyfile');
     writeFileSync(this.file, caddyfile);
+    this.again = () => {
+      this.launch(['run', '--config', this.file, '--adapter', 'caddyfile'], this.home.path);
+      return this.serving();
+    };
     this.launch(['run', '--config', this.file, '--adapter', 'caddyfile'], this.home.path);
   }
 
@@ -225,6 +229,12 @@ ${typeof sites === 'function' ? sites(this.port, this.tlsPort) : sites}
     const ended = this.ended.then(() => performance.now() - begin);
     await runOrThrow(binary, ['stop', '--address', `localhost:${this.admin}`], { env: this.home.env, timeout });
     return within('the end of caddy after caddy stop', timeout, ended);
+  }
+
+  /** kill -9; again() starts it with the file that it was started with. */
+  async kill() {
+    signal(this.pid, 'SIGKILL');
+    await this.ended;
   }
 
   /** Ends Caddy politely, then for good, and keeps its home. */

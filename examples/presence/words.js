@@ -20,10 +20,11 @@ export const REASONS = {
   'server-crash': 'the server crashed',
   'node-lost': 'their server was lost',
   'internal-error': 'something went wrong in the server',
+  'unsubscribed': 'went out of the room',
 };
 
 /** The reasons that are a proper end. A change says so itself with `clean`, unless it is a compact one. */
-export const CLEAN = new Set(['disconnect', 'closed']);
+export const CLEAN = new Set(['disconnect', 'closed', 'unsubscribed']);
 
 /**
  * @param {{sessionId: string, clientData?: any, user?: string}} session

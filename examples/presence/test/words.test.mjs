@@ -1,4 +1,5 @@
 import assert from 'node:assert/strict';
+import {readFileSync} from 'node:fs';
 import test from 'node:test';
 import {CLEAN, REASONS, ageOf, duration, hueOf, nameOf, span} from '../words.js';
 
@@ -45,4 +46,12 @@ test('lifelines grow with time and stay in bounds', () => {
 test('hues are degrees and do not change', () => {
   assert.equal(hueOf('Mina'), hueOf('Mina'));
   for (const name of ['', 'Mina', '\u{1F600}']) assert.ok(hueOf(name) >= 0 && hueOf(name) <= 360);
+});
+
+test('there are words for every reason of docs/presence.md, which says whether it is clean', () => {
+  const docs = readFileSync(new URL('../../../docs/presence.md', import.meta.url), 'utf8');
+  const table = docs.slice(docs.indexOf('### Reasons'), docs.indexOf('## Grace and resume'));
+  const reasons = [...table.matchAll(/^\| `([a-z-]+)` \|.*\| (yes|no) \|$/gm)].map(([, reason, clean]) => [reason, clean]);
+  assert.deepEqual(reasons.map(([reason]) => reason).sort(), Object.keys(REASONS).sort());
+  assert.deepEqual(reasons.filter(([, clean]) => clean === 'yes').map(([reason]) => reason).sort(), [...CLEAN].sort());
 });
