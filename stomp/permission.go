@@ -206,6 +206,7 @@ func (p *Permissions) Allows(action Action, hs *Handshake, sessionID, destinatio
 		switch compare(r.segments, hs, sessionID, destination) {
 		case covers:
 			return r.Allow
+		case disjoint:
 		case overlaps:
 			// what it allows of a pattern is not all of it, so the rest
 			// decides; of what it denies, something would come through

@@ -50,6 +50,10 @@ type Policy struct {
 	Subscriptions SubscriptionObserver
 
 	Limits Limits
+
+	// frame is Limits.Frame apart, so that a session's decoder, which has it
+	// until the next frame, does not keep a policy that is no longer in force.
+	frame *frame.Limits
 }
 
 // Authenticator decides who a client is by its CONNECT frame, such as by login
