@@ -33,7 +33,7 @@ run: ## run Caddyfile.example, the demo
 	go run ./cmd/caddy run --config Caddyfile.example
 
 .PHONY: test
-test: deps fmt-check vet platforms lint race fuzz examples test-js e2e ## run everything, as a change must pass it
+test: deps fmt-check vet platforms lint race examples fuzz test-js e2e ## run everything, as a change must pass it
 
 .PHONY: test-short
 test-short: fmt-check vet ## format, vet and the short Go tests: seconds, for while you write
@@ -73,6 +73,10 @@ lint: ## run golangci-lint
 .PHONY: race
 race: ## run the Go tests with the race detector
 	go test -race ./...
+
+.PHONY: examples
+examples: ## build, vet and test the examples that are Go modules of their own
+	cd examples/interceptor && go vet ./... && go test -race ./...
 
 .PHONY: fuzz
 fuzz: ## fuzz what reads from the wire; longer with FUZZTIME=10m

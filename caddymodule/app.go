@@ -33,6 +33,7 @@ type App struct {
 	claims    map[string]*claim       // by broker name; in force after Start
 	queue     *eventQueue
 	inForce   bool // all apps of the configuration have started
+	admission *admission
 	leave     sync.Once
 }
 
@@ -57,10 +58,12 @@ func (a *App) Provision(ctx caddy.Context) error {
 	}
 	a.events = events.(*caddyevents.App)
 	a.queue = newEventQueue(ctx, a.events, a.logger)
+	a.admission = newAdmission(ctx, a.events)
 	// stopping comes before any app is stopped, while events still can be
 	// emitted, and before the HTTP app waits for its connections
 	err = errors.Join(
 		a.events.On("started", eventHandler(a.started)),
+		a.events.On("started", eventHandler(a.admission.start)),
 		a.events.On("stopping", eventHandler(a.leaveBrokers)),
 	)
 	if err != nil {
@@ -130,7 +133,9 @@ func (a *App) Start() error {
 		if a.claims[spec.broker] == nil {
 			a.claims[spec.broker] = a.newClaim(spec.private)
 		}
-		a.claims[spec.broker].endpoints[name] = spec.policy
+		policy := spec.policy
+		policy.Subscriptions, policy.Admit = a.queue, a.admission.of(spec.broker, name)
+		a.claims[spec.broker].endpoints[name] = policy
 	}
 	for name, c := range a.claims {
 		if err := c.take(name); err != nil {

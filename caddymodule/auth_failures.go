@@ -16,7 +16,7 @@ type failures struct {
 	buckets map[netip.Prefix]bucket
 }
 
-// bucket holds what is left for an address.
+// bucket is a token bucket: what was left in it, and when.
 type bucket struct {
 	tokens float64
 	at     time.Time

@@ -45,6 +45,8 @@ func init() {
 //		authenticate <name> ...          # may be repeated; jwt, password, or a guest
 //		allow_anonymous
 //		failed_attempts <burst> <per second> | off
+//		allow | deny <action> [<destination>...] [user <name>...] [attribute <name> <value>]
+//		intercept    <name> ...          # may be repeated, as allow and deny; rate_limit, require_header, or a guest
 //		limits {
 //			frame_size      <size>
 //			header_line     <size>
@@ -206,6 +208,7 @@ func (h *Handler) parseBlock(d *caddyfile.Dispenser) error {
 		"limits":      block("limits", h.limitOptions).checked(func() error { return h.Limits.validate() }),
 	}
 	options.addAuth(&h.AuthConfig)
+	options.addAccess(&h.AccessConfig)
 	options.addBroker(&h.BrokerConfig)
 	return options.parse(d, "stomp")
 }

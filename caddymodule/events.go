@@ -1,14 +1,18 @@
 package caddymodule
 
 import (
+	"bytes"
+	"encoding/json"
 	"log/slog"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/caddyserver/caddy/v2"
 	"github.com/caddyserver/caddy/v2/modules/caddyevents"
 
 	"github.com/caddy-stomp/caddy-stomp/presence"
+	"github.com/caddy-stomp/caddy-stomp/stomp"
 )
 
 // The events that are emitted. Their data, for placeholders like
@@ -20,6 +24,8 @@ import (
 //	broker, endpoint   where the session is
 //	transport          how it is connected
 //	remote_addr        the peer's address
+//	epoch              which connection of the session it is about, from 1
+//	client_data.<key>  if client data is an object, each string, number and boolean in it
 //
 // and of stomp_disconnected:
 //
@@ -35,7 +41,6 @@ import (
 // and leave rooms: stomp_room_joined and stomp_room_left. These four have, too:
 //
 //	stream, seq        which announcement it is, seq 0 if it is none
-//	epoch              which connection of the session it is about, from 1
 //	user_sessions      how many sessions the user has, in the room if there is one
 //
 // stomp_unreachable and stomp_room_left have reason, code and clean, and those
@@ -44,6 +49,15 @@ import (
 //	room               the destination of the room
 //
 // Who leaves a room by unsubscribing has the reason unsubscribed and code 0.
+//
+// When client data is told, and again when others are announced, it is
+// stomp_registered, which has stream, seq and user_sessions. SUBSCRIBE and
+// UNSUBSCRIBE, but not the end of a session with its subscriptions, are
+// stomp_subscribed and stomp_unsubscribed, which have:
+//
+//	destination        what to, as the client wrote it
+//
+// stomp_connecting is of another kind: see admission.
 const (
 	eventConnected    = "stomp_connected"
 	eventDisconnected = "stomp_disconnected"
@@ -51,6 +65,9 @@ const (
 	eventReturned     = "stomp_returned"
 	eventRoomJoined   = "stomp_room_joined"
 	eventRoomLeft     = "stomp_room_left"
+	eventRegistered   = "stomp_registered"
+	eventSubscribed   = "stomp_subscribed"
+	eventUnsubscribed = "stomp_unsubscribed"
 )
 
 // maxEventBytes bounds, roughly, what waits for event handlers.
@@ -58,7 +75,7 @@ const maxEventBytes = 8 << 20
 
 // eventQueue emits Caddy events from a goroutine of its own, which lives while
 // there is something to emit, so that a slow event handler slows down no
-// session. It implements [presence.Listener].
+// session. It implements [presence.Listener] and [stomp.SubscriptionObserver].
 type eventQueue struct {
 	ctx    caddy.Context
 	app    *caddyevents.App
@@ -66,13 +83,22 @@ type eventQueue struct {
 
 	mu      sync.Mutex
 	started bool // all apps of the configuration have: before, nobody listens yet
-	queue   []presence.Change
+	queue   []queuedEvent
 	bytes   int
 	left    int // queued, or being emitted
 	running bool
 	closed  bool
 	done    chan struct{} // closed when what was queued at close is emitted
 	dropped int           // since the last warning
+
+	unheard atomic.Bool // nobody listens for subscriptions
+}
+
+// queuedEvent is a change, or a subscription of the session in it.
+type queuedEvent struct {
+	presence.Change
+	name        string
+	destination string // of a subscription
 }
 
 func newEventQueue(ctx caddy.Context, app *caddyevents.App, logger *slog.Logger) *eventQueue {
@@ -96,31 +122,56 @@ func eventName(c *presence.Change) string {
 		return eventReturned
 	case c.Type == presence.Left:
 		return eventDisconnected
+	case c.Type == presence.Updated, c.Type == presence.Joined && c.ClientData != nil:
+		return eventRegistered
 	default:
 		return ""
 	}
 }
 
-func eventSize(c *presence.Change) int { return 512 + len(c.ClientData) }
+func eventSize(e *queuedEvent) int { return 512 + len(e.ClientData) + len(e.destination) }
 
 // Changed implements [presence.Listener].
 func (q *eventQueue) Changed(c presence.Change) {
-	name := eventName(&c)
-	if name == "" {
+	if name := eventName(&c); name != "" {
+		q.add(queuedEvent{Change: c, name: name})
+	}
+}
+
+// Subscribed implements [stomp.SubscriptionObserver].
+func (q *eventQueue) Subscribed(s *stomp.Session, destination string) {
+	q.subscription(eventSubscribed, s, destination)
+}
+
+// Unsubscribed implements [stomp.SubscriptionObserver].
+func (q *eventQueue) Unsubscribed(s *stomp.Session, destination string) {
+	q.subscription(eventUnsubscribed, s, destination)
+}
+
+func (q *eventQueue) subscription(name string, s *stomp.Session, destination string) {
+	if q.unheard.Load() {
 		return
 	}
+	if r, ok := s.Endpoint().Broker().Observer().(*presence.Registry); ok {
+		if view := r.Get(s.ID()); view != nil {
+			q.add(queuedEvent{presence.Change{View: view}, name, destination})
+		}
+	}
+}
+
+func (q *eventQueue) add(e queuedEvent) {
 	q.mu.Lock()
 	defer q.mu.Unlock()
-	if q.started && !q.app.ShouldEmit(name) {
+	if q.started && !q.app.ShouldEmit(e.name) {
 		return
 	}
 	if q.closed || q.bytes > maxEventBytes {
 		q.dropped++
 		return
 	}
-	q.queue = append(q.queue, c)
+	q.queue = append(q.queue, e)
 	q.left++
-	q.bytes += eventSize(&c)
+	q.bytes += eventSize(&e)
 	q.wake()
 }
 
@@ -138,6 +189,7 @@ func (q *eventQueue) start() {
 	q.mu.Lock()
 	defer q.mu.Unlock()
 	q.started = true
+	q.unheard.Store(!q.app.ShouldEmit(eventSubscribed) && !q.app.ShouldEmit(eventUnsubscribed))
 	q.wake()
 }
 
@@ -162,7 +214,7 @@ func (q *eventQueue) run() {
 			if q.ctx.Err() != nil {
 				return // close gave up on us
 			}
-			q.app.Emit(q.ctx, eventName(&batch[i]), eventData(&batch[i]))
+			q.app.Emit(q.ctx, batch[i].name, eventData(&batch[i]))
 			q.mu.Lock()
 			q.bytes -= eventSize(&batch[i])
 			q.left--
@@ -196,7 +248,26 @@ func (q *eventQueue) close() {
 	q.logger.Warn("events dropped: event handlers do not return", "waited", eventTimeout, "count", left)
 }
 
-func eventData(c *presence.Change) map[string]any {
+// addScalars adds what an object says in strings, numbers and booleans.
+func addScalars(data map[string]any, clientData []byte) {
+	if !bytes.HasPrefix(clientData, []byte("{")) {
+		return
+	}
+	decoder := json.NewDecoder(bytes.NewReader(clientData))
+	decoder.UseNumber()
+	var object map[string]any
+	if decoder.Decode(&object) != nil {
+		return
+	}
+	for key, value := range object {
+		switch value.(type) {
+		case string, json.Number, bool:
+			data["client_data."+key] = value
+		}
+	}
+}
+
+func eventData(c *queuedEvent) map[string]any {
 	data := map[string]any{
 		"session_id":  c.SessionID,
 		"user":        c.User,
@@ -205,9 +276,14 @@ func eventData(c *presence.Change) map[string]any {
 		"endpoint":    c.Endpoint,
 		"transport":   c.Transport,
 		"remote_addr": c.RemoteAddr,
+		"epoch":       c.Epoch,
 	}
-	name := eventName(c)
-	if name == eventConnected {
+	addScalars(data, c.ClientData)
+	switch c.name {
+	case eventConnected:
+		return data
+	case eventSubscribed, eventUnsubscribed:
+		data["destination"] = c.destination
 		return data
 	}
 	data["seq"] = c.Seq
@@ -217,12 +293,11 @@ func eventData(c *presence.Change) map[string]any {
 		data["code"] = c.Code
 		data["clean"] = c.Clean()
 	}
-	if name == eventDisconnected {
+	if c.name == eventDisconnected {
 		data["seconds_connected"] = c.ConnectedFor().Seconds()
 		return data
 	}
 	data["stream"] = c.Stream
-	data["epoch"] = c.Epoch
 	if c.Room != "" {
 		data["room"] = c.Room
 	}

@@ -114,14 +114,14 @@ func TestEvents(t *testing.T) {
 	eventually(t, "stomp_connected", func() bool { return len(recordedEvents(eventConnected)) == 2 })
 	connected := recordedEvents(eventConnected)[1].data
 	for name, want := range map[string]any{
-		"session_id": c.session, "user": "mina", "client_data": `{"name":"Mina"}`,
+		"session_id": c.session, "user": "mina", "client_data": `{"name":"Mina"}`, "client_data.name": "Mina", "epoch": 1,
 		"broker": "chat", "endpoint": "chat", "transport": "websocket", "remote_addr": c.ws.LocalAddr().String(),
 	} {
 		if connected[name] != want {
 			t.Errorf("stomp_connected: %s is %#v, want %#v", name, connected[name], want)
 		}
 	}
-	if want := "broker client_data endpoint remote_addr session_id transport user"; keys(connected) != want {
+	if want := "broker client_data client_data.name endpoint epoch remote_addr session_id transport user"; keys(connected) != want {
 		t.Errorf("stomp_connected has %s, want %s", keys(connected), want)
 	}
 
@@ -137,7 +137,7 @@ func TestEvents(t *testing.T) {
 			t.Errorf("stomp_disconnected: %s is %#v, want %#v", name, e.data[name], want)
 		}
 	}
-	if want := "broker clean client_data code endpoint reason remote_addr seconds_connected seq session_id transport user user_sessions"; keys(e.data) != want {
+	if want := "broker clean client_data code endpoint epoch reason remote_addr seconds_connected seq session_id transport user user_sessions"; keys(e.data) != want {
 		t.Errorf("stomp_disconnected has %s, want %s", keys(e.data), want)
 	}
 	if seconds, ok := e.data["seconds_connected"].(float64); !ok || seconds <= 0 || seconds > 60 {

@@ -73,6 +73,7 @@ type Handler struct {
 	Attributes []Attribute `json:"attributes,omitempty"`
 
 	AuthConfig
+	AccessConfig
 
 	// Bounds of everything that a client can make grow.
 	Limits *Limits `json:"limits,omitempty"`
@@ -119,6 +120,9 @@ func (h *Handler) Provision(ctx caddy.Context) error {
 		return err
 	}
 	if err := h.AuthConfig.provision(ctx); err != nil {
+		return err
+	}
+	if err := h.AccessConfig.provision(ctx); err != nil {
 		return err
 	}
 	origins, err := websocket.ParseOrigins(h.Origins...)
@@ -186,6 +190,9 @@ func (h *Handler) validate() error {
 	if err := h.AuthConfig.validate(); err != nil {
 		return err
 	}
+	if err := h.AccessConfig.validate(); err != nil {
+		return err
+	}
 	if err := h.validateSockJS(); err != nil {
 		return err
 	}
@@ -231,6 +238,7 @@ func (h *Handler) policy() stomp.Policy {
 	p.Hosts = h.Hosts
 	h.Limits.apply(&p.Limits)
 	h.AuthConfig.apply(&p)
+	h.AccessConfig.apply(&p)
 	return p
 }
 

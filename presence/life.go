@@ -65,7 +65,7 @@ func (r *Registry) Connected(s *stomp.Session, connect *frame.Frame) (frame.Head
 	if err != nil {
 		return nil, err
 	}
-	will, err := willOf(connect, s.Endpoint().Broker())
+	will, err := willOf(connect, s)
 	if err != nil {
 		return nil, err
 	}

@@ -99,8 +99,20 @@ func (m announceMount) Subscribe(s *stomp.Session) (*stomp.Feed, *stomp.Snapshot
 	return scope.feed, nil, nil
 }
 
+// Carries implements [stomp.Carrier]: who may not be in a room is not told who
+// is.
+func (m announceMount) Carries(*stomp.Session) []string {
+	if m.room == "" {
+		return nil
+	}
+	return []string{m.room}
+}
+
 // rosterMount is the roster of a room.
 type rosterMount struct{ announceMount }
+
+// Carries implements [stomp.Carrier].
+func (m rosterMount) Carries(*stomp.Session) []string { return []string{m.room, m.room + roomSuffix} }
 
 // Subscribe implements [stomp.Mount].
 func (m rosterMount) Subscribe(*stomp.Session) (*stomp.Feed, *stomp.Snapshot, error) {
@@ -109,6 +121,12 @@ func (m rosterMount) Subscribe(*stomp.Session) (*stomp.Feed, *stomp.Snapshot, er
 }
 
 type registerMount struct{ *Registry }
+
+// Carries implements [stomp.Carrier]: the changes follow the roster.
+func (m registerMount) Carries(s *stomp.Session) []string {
+	_, destination := m.scopeOf(s)
+	return []string{destination}
+}
 
 // Subscribe implements [stomp.Mount].
 func (m registerMount) Subscribe(s *stomp.Session) (*stomp.Feed, *stomp.Snapshot, error) {

@@ -2,7 +2,6 @@ package presence
 
 import (
 	"fmt"
-	"net/url"
 	"regexp"
 	"strings"
 
@@ -19,13 +18,9 @@ type template struct {
 
 type templatePart struct {
 	literal string
-	name    string             // of the placeholder
-	value   func(*View) string // nil: literal
+	name    string                                             // of the placeholder
+	value   func(hs *stomp.Handshake, sessionID string) string // nil: literal
 }
-
-const (
-	attributePlaceholder = "stomp.attribute."
-)
 
 // parseTemplate takes {stomp.user}, {stomp.session_id} and
 // {stomp.attribute.<name>} for placeholders, and no others.
@@ -46,7 +41,7 @@ func parseTemplate(text string) (*template, error) {
 			break
 		}
 		name, after, closed := strings.Cut(after, "}")
-		value := placeholder(name)
+		value := stomp.Placeholder(name)
 		if !closed || value == nil {
 			return nil, fmt.Errorf("%s: expected {stomp.user}, {stomp.session_id} or {stomp.attribute.<name>}, not {%s}", text, name)
 		}
@@ -61,26 +56,6 @@ func parseTemplate(text string) (*template, error) {
 		t.shape = regexp.MustCompile(shape.String() + "$")
 	}
 	return t, nil
-}
-
-func placeholder(name string) func(*View) string {
-	switch attribute, ok := strings.CutPrefix(name, attributePlaceholder); {
-	case name == "stomp.user":
-		return func(v *View) string { return v.User }
-	case name == "stomp.session_id":
-		return func(v *View) string { return v.SessionID }
-	case ok && attribute != "":
-		return func(v *View) string {
-			for _, a := range v.Attributes {
-				if a.Name == attribute {
-					return a.Value
-				}
-			}
-			return ""
-		}
-	default:
-		return nil
-	}
 }
 
 // matches says whether the template can evaluate to a destination, which has no
@@ -115,17 +90,12 @@ func (t *template) destination(scopeValues []string) string {
 // same value of another placeholder, in a template of later, is not the same.
 // They are percent-encoded, so that nobody gets into another scope by his name.
 func (t *template) values(v *View) []string {
+	hs := &stomp.Handshake{User: v.User, Attributes: v.Attributes}
 	var values []string
 	for _, p := range t.parts {
 		if p.value != nil {
-			values = append(values, p.name+"="+encodeSegment(p.value(v)))
+			values = append(values, p.name+"="+stomp.EncodeSegment(p.value(hs, v.SessionID)))
 		}
 	}
 	return values
-}
-
-// encodeSegment makes one segment of a destination, without wildcards, of any
-// value.
-func encodeSegment(value string) string {
-	return strings.ReplaceAll(url.PathEscape(value), "*", "%2A")
 }

@@ -28,16 +28,18 @@ type Will struct {
 	ContentType string `json:"contentType,omitempty"`
 	// Delay counts from the loss of the connection; negative for none.
 	Delay time.Duration `json:"delay"`
+
+	sender *stomp.Session // nil after a restart
 }
 
 // willOf reads the will of a CONNECT frame, nil if there is none. It is for a
 // destination that the client could SEND to itself.
-func willOf(connect *frame.Frame, b *stomp.Broker) (*Will, error) {
+func willOf(connect *frame.Frame, s *stomp.Session) (*Will, error) {
 	destination, ok := connect.Header.Lookup(willDestinationHeader)
 	if !ok {
 		return nil, nil
 	}
-	if err := b.Publishable(destination); err != nil {
+	if err := s.MaySend(destination); err != nil {
 		return nil, stomp.Refuse("%s: %v", willDestinationHeader, err)
 	}
 	w := &Will{
@@ -45,6 +47,7 @@ func willOf(connect *frame.Frame, b *stomp.Broker) (*Will, error) {
 		Body:        strings.Clone(connect.Header.Get(willBodyHeader)),
 		ContentType: strings.Clone(connect.Header.Get(willContentTypeHeader)),
 		Delay:       -1,
+		sender:      s,
 	}
 	if delay, ok := connect.Header.Lookup(willDelayHeader); ok {
 		seconds, err := strconv.ParseFloat(delay, 64)
@@ -65,7 +68,14 @@ func (w *Will) carryOut(b *stomp.Broker) {
 	if w.ContentType != "" {
 		h = frame.Header{{Name: frame.HdrContentType, Value: w.ContentType}}
 	}
-	if err := b.Publish(w.Destination, h, []byte(w.Body)); err != nil {
+	var err error
+	if w.sender != nil { // its permissions may have changed
+		err = w.sender.MaySend(w.Destination)
+	}
+	if err == nil {
+		err = b.Publish(w.Destination, h, []byte(w.Body))
+	}
+	if err != nil {
 		b.Logger().Warn("a will could not be carried out", "destination", w.Destination, "error", err)
 	}
 }

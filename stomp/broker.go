@@ -88,6 +88,9 @@ func NewBroker(c Config) *Broker {
 // Name is the broker's name.
 func (b *Broker) Name() string { return b.name }
 
+// Observer is who follows the sessions, nil for nobody.
+func (b *Broker) Observer() Observer { return b.observer }
+
 // Logger is the logger in force.
 func (b *Broker) Logger() *slog.Logger { return b.logger.Load() }
 

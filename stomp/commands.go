@@ -40,6 +40,11 @@ func (s *Session) connecting(f *frame.Frame) error {
 	if err := s.permitConnect(hs); err != nil {
 		return err
 	}
+	if p.Admit != nil {
+		if err := p.Admit(hs, f); err != nil {
+			return err
+		}
+	}
 	resumed, done := s.broker.takeUp(hs, f)
 	if done != nil {
 		defer done()
@@ -109,7 +114,11 @@ func (s *Session) connect(f *frame.Frame, hs *Handshake, resumed string, v frame
 		s.version = v
 		s.decoder.SetVersion(v)
 		s.connectedAt = time.Now().UnixNano()
-		if header, err = s.observe(f); err != nil {
+		// the id is claimed, so that recheck finds the session from here on
+		if err = s.permitConnect(hs); err == nil {
+			header, err = s.observe(f)
+		}
+		if err != nil {
 			s.broker.sessions.release(s.id)
 		}
 	}
@@ -256,7 +265,7 @@ func intercepted(command string) bool {
 // transaction, that the transaction holds the frame.
 func (s *Session) connected(f *frame.Frame) error {
 	answered, err := false, error(nil)
-	if intercepted(f.Command) {
+	if len(s.endpoint.Policy().Interceptors) > 0 && intercepted(f.Command) {
 		answered, err = s.intercept(f)
 	}
 	switch {

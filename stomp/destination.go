@@ -122,6 +122,21 @@ func userTarget(target string) (name, session, rest string, err error) {
 	return name, session, rest, nil
 }
 
+// userDestination is how rules know a user destination, whatever way it was
+// written; and plain, with the name as it is, how they may deny it.
+func (d *Destinations) userDestination(r route) (destination, plain string) {
+	name := EncodeSegment(r.user)
+	if rest, ok := strings.CutPrefix(r.rest, name); ok && strings.HasPrefix(rest, "/") { // as it should be written, as a rule
+		destination = r.destination
+	} else {
+		destination = d.User + name + "/" + r.own
+	}
+	if name == r.user {
+		return destination, destination
+	}
+	return destination, d.User + r.user + "/" + r.own
+}
+
 // ownTopic is the topic, not reachable by any destination of a client's, that
 // carries what is sent to a user.
 func ownTopic(user, rest string) string { return "\x00user\x00" + user + "\x00" + rest }

@@ -28,8 +28,10 @@ func (e *Endpoint) Policy() *Policy { return e.policy.Load() }
 // that have subscriptions which are no longer permitted end.
 func (e *Endpoint) SetPolicy(p Policy) {
 	p = p.withDefaults()
+	limits := p.Limits.Frame
+	p.frame = &limits
 	before := e.policy.Swap(&p)
-	if before == nil || p.Permissions == nil || p.Permissions == before.Permissions {
+	if before == nil || p.Permissions == nil || p.Permissions.same(before.Permissions) {
 		return
 	}
 	for _, s := range e.broker.sessions.all() {
@@ -105,7 +107,7 @@ func (e *Endpoint) NewSession(t Transport, hs *Handshake) (*Session, error) {
 		broker: e.broker, endpoint: e, transport: t, textOnly: textOnly, handshake: hs,
 		handle: (*Session).connecting, connectBy: now + int64(p.Limits.Connect),
 	}
-	s.decoder.SetLimits(&p.Limits.Frame)
+	s.decoder.SetLimits(p.frame)
 	s.beat.lastIn.Store(now)
 	s.beat.lastOut.Store(now)
 	s.beat.pinged = -1

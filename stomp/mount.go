@@ -24,6 +24,14 @@ type Checker interface {
 	Check(s *Session, f *frame.Frame) error
 }
 
+// Carrier is implemented by a [Mount] that carries what can be had elsewhere,
+// too, so that rules which deny that are not walked around.
+type Carrier interface {
+	// Carries returns the other destinations of what a SUBSCRIBE of the
+	// session reads.
+	Carries(s *Session) []string
+}
+
 // Mounts finds the destinations of the server's own. Its methods are called
 // for every SEND and SUBSCRIBE, from any goroutine, without locks held.
 type Mounts interface {

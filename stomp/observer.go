@@ -30,8 +30,8 @@ type Resumer interface {
 	Reserved(id string) bool
 }
 
-// SubscriptionObserver is implemented by an [Observer] that wants to know who
-// subscribed to what, but for mounted destinations. Its methods are called
+// SubscriptionObserver wants to know who subscribed to what: an [Observer] but
+// for mounted destinations, the one of a [Policy] all. Its methods are called
 // between Connected and Ended with the session's lock held: they must not
 // block, nor call what changes the session. Subscriptions that end with their
 // session are not told.

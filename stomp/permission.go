@@ -2,6 +2,7 @@ package stomp
 
 import (
 	"fmt"
+	"reflect"
 	"slices"
 	"strings"
 )
@@ -42,12 +43,14 @@ type Rule struct {
 	// placeholders {stomp.user}, {stomp.session_id} and
 	// {stomp.attribute.<name>}. Their values are percent-encoded, so that they
 	// are always one segment and no wildcard; without a value nothing
-	// matches. Connect needs none.
+	// matches. A destination of the server's own comes without a trailing
+	// slash, one of a user with the name percent-encoded and without a
+	// session. Connect has none.
 	Patterns []string
 	// Users are those that the rule is about. Default: all.
 	Users []string
-	// Attribute and Value are what a client must have for the rule to be about
-	// it. Default: nothing.
+	// Attribute and Value, which is not empty, are what a client must have for
+	// the rule to be about it. Default: nothing.
 	Attribute, Value string
 }
 
@@ -55,8 +58,9 @@ type Rule struct {
 // action has a rule that allows, all else of that action is denied; otherwise
 // all else is allowed. Nil allows everything.
 type Permissions struct {
-	rules [numActions][]rule
-	deny  [numActions]bool // what no rule matches
+	source []Rule
+	rules  [numActions][]rule
+	deny   [numActions]bool // what no rule matches
 }
 
 // rule is one pattern of a Rule.
@@ -78,16 +82,16 @@ type segmentPart struct {
 
 // NewPermissions compiles rules.
 func NewPermissions(rules []Rule) (*Permissions, error) {
-	p := new(Permissions)
-	for i := range rules {
-		r := &rules[i]
+	p := &Permissions{source: slices.Clone(rules)}
+	for i := range p.source {
+		r := &p.source[i]
+		if err := r.validate(); err != nil {
+			return nil, err
+		}
 		if r.Allow {
 			p.deny[r.Action] = true
 		}
-		if len(r.Patterns) == 0 {
-			if r.Action != ActionConnect {
-				return nil, fmt.Errorf("%s: expected destinations such as /topic/**", r.Action)
-			}
+		if r.Action == ActionConnect {
 			p.rules[r.Action] = append(p.rules[r.Action], rule{Rule: r})
 		}
 		for _, pattern := range r.Patterns {
@@ -101,9 +105,33 @@ func NewPermissions(rules []Rule) (*Permissions, error) {
 	return p, nil
 }
 
+func (r *Rule) validate() error {
+	switch {
+	case r.Action >= numActions:
+		return fmt.Errorf("there is no action %d", r.Action)
+	case r.Action == ActionConnect && len(r.Patterns) > 0:
+		return fmt.Errorf("connect: takes no destinations, got %q", r.Patterns[0])
+	case r.Action != ActionConnect && len(r.Patterns) == 0:
+		return fmt.Errorf("%s: expected destinations such as /topic/**", r.Action)
+	case slices.Contains(r.Users, ""):
+		return fmt.Errorf("%s: a user's name must not be empty", r.Action)
+	case (r.Attribute == "") != (r.Value == ""): // or it would be about those who have no such attribute
+		return fmt.Errorf("%s: expected an attribute and its value, neither of them empty", r.Action)
+	}
+	return nil
+}
+
+// same says that other allows the same.
+func (p *Permissions) same(other *Permissions) bool {
+	return p == other || p != nil && other != nil && reflect.DeepEqual(p.source, other.source)
+}
+
 func parsePattern(pattern string) ([]segment, error) {
-	if !strings.HasPrefix(pattern, "/") {
+	switch {
+	case !strings.HasPrefix(pattern, "/"):
 		return nil, fmt.Errorf("%q: a destination begins with /", pattern)
+	case strings.HasSuffix(pattern, "/"): // the server's own come without
+		return nil, fmt.Errorf("%q: expected a destination that does not end in /", pattern)
 	}
 	texts := strings.Split(pattern, "/")
 	segments := make([]segment, len(texts))
@@ -163,8 +191,9 @@ func (hs *Handshake) Attribute(name string) string {
 
 // Allows says whether a client may do something with a destination; for
 // ActionSubscribe it may be a pattern, and is allowed if all that it can match
-// surely is. It allocates nothing. From any goroutine.
-func (p *Permissions) Allows(action Action, hs *Handshake, sessionID, destination string) bool {
+// surely is. Who is denied one of the others, which are where the same can be
+// had, is denied the destination. It allocates nothing. From any goroutine.
+func (p *Permissions) Allows(action Action, hs *Handshake, sessionID, destination string, others ...string) bool {
 	if p == nil {
 		return true
 	}
@@ -177,10 +206,19 @@ func (p *Permissions) Allows(action Action, hs *Handshake, sessionID, destinatio
 		switch compare(r.segments, hs, sessionID, destination) {
 		case covers:
 			return r.Allow
+		case disjoint:
 		case overlaps:
 			// what it allows of a pattern is not all of it, so the rest
 			// decides; of what it denies, something would come through
 			if !r.Allow {
+				return false
+			}
+		}
+		if r.Allow {
+			continue
+		}
+		for _, other := range others {
+			if compare(r.segments, hs, sessionID, other) != disjoint {
 				return false
 			}
 		}

@@ -70,10 +70,13 @@ func TestPermissions(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
+			if again, _ := NewPermissions(tt.rules); !p.same(again) || p.same(nil) {
+				t.Error("not the same as itself")
+			}
 			if got := p.Allows(tt.action, tt.hs, "session-1", tt.destination); got != tt.want {
 				t.Errorf("%v", got)
 			}
-			if n := testing.AllocsPerRun(100, func() { p.Allows(tt.action, tt.hs, "session-1", tt.destination) }); n > 0 {
+			if n := testing.AllocsPerRun(100, func() { p.Allows(tt.action, tt.hs, "session-1", tt.destination, "/topic/other") }); n > 0 {
 				t.Errorf("%v allocations", n)
 			}
 		})
@@ -81,13 +84,22 @@ func TestPermissions(t *testing.T) {
 }
 
 func TestPermissionErrors(t *testing.T) {
-	for _, pattern := range []string{"topic/a", "/topic/**/a", "/topic/{user}", "/topic/{stomp.user", "/topic/{stomp.attribute.}", ""} {
+	for _, pattern := range []string{"topic/a", "/topic/**/a", "/topic/{user}", "/topic/{stomp.user", "/topic/{stomp.attribute.}", "/topic/a/", "/", ""} {
 		if _, err := NewPermissions([]Rule{{Action: ActionSend, Patterns: []string{pattern}}}); err == nil {
 			t.Errorf("%q is taken", pattern)
 		}
 	}
-	if _, err := NewPermissions([]Rule{{Action: ActionSend}}); err == nil {
-		t.Error("no pattern is taken")
+	for name, r := range map[string]Rule{
+		"no pattern":            {Action: ActionSend},
+		"a pattern of connect":  {Action: ActionConnect, Patterns: []string{"/topic/a"}},
+		"an empty name":         {Action: ActionConnect, Users: []string{"mina", ""}},
+		"an empty value":        {Action: ActionConnect, Attribute: "team"},
+		"a value of nothing":    {Action: ActionConnect, Value: "red"},
+		"an action that is not": {Action: numActions, Patterns: []string{"/topic/a"}},
+	} {
+		if _, err := NewPermissions([]Rule{r}); err == nil {
+			t.Errorf("%s is taken", name)
+		}
 	}
 }
 

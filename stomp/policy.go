@@ -40,7 +40,20 @@ type Policy struct {
 	// Interceptors see what clients send before anybody else does, in order.
 	Interceptors []Interceptor
 
+	// Admit refuses a client with an *Error after it was authenticated and
+	// before it is connected. It is called as Authenticate is, and may wait.
+	// Default: everybody is admitted.
+	Admit func(hs *Handshake, connect *frame.Frame) error
+
+	// Subscriptions is told who subscribes to what, mounted destinations
+	// included. Default: nobody.
+	Subscriptions SubscriptionObserver
+
 	Limits Limits
+
+	// frame is Limits.Frame apart, so that a session's decoder, which has it
+	// until the next frame, does not keep a policy that is no longer in force.
+	frame *frame.Limits
 }
 
 // Authenticator decides who a client is by its CONNECT frame, such as by login

@@ -70,22 +70,25 @@ func (s *Session) permitSend(r route) error {
 	switch {
 	case r.mount != nil:
 		return s.permit(ActionRegister, WithoutSlash(r.destination))
-	case r.kind == kindReplyQueue:
+	case r.kind == kindReplyQueue, s.endpoint.Policy().Permissions == nil:
 		return nil
+	case r.kind == kindUser:
+		destination, plain := s.broker.Destinations().userDestination(r)
+		return s.permit(ActionSend, destination, plain)
 	default:
 		return s.permit(ActionSend, r.destination)
 	}
 }
 
-func (s *Session) permit(action Action, destination string) error {
-	if s.endpoint.Policy().Permissions.Allows(action, s.handshake, s.id, destination) {
+func (s *Session) permit(action Action, destination string, others ...string) error {
+	if s.endpoint.Policy().Permissions.Allows(action, s.handshake, s.id, destination, others...) {
 		return nil
 	}
 	return Refuse("%s: %q is not permitted", action, destination)
 }
 
-// MaySend says whether the session may SEND to a destination that
-// [Broker.Publish] takes. On its reading goroutine only.
+// MaySend says whether the session, which must have its id and may have ended,
+// may SEND to a destination that [Broker.Publish] takes. From any goroutine.
 func (s *Session) MaySend(destination string) error {
 	r, err := s.broker.publishable(destination)
 	if err == nil {

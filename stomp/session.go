@@ -133,7 +133,7 @@ func (s *Session) Receive(p []byte, _ bool) (err error) {
 	s.beat.lastIn.Store(now)
 	s.beat.lastBytes.Store(now)
 	s.broker.stats.bytesIn.Add(uint64(len(p)))
-	s.decoder.SetLimits(&s.endpoint.Policy().Limits.Frame) // they may have changed
+	s.decoder.SetLimits(s.endpoint.Policy().frame) // they may have changed
 	err = s.decoder.Decode(p, s.frame)
 	if err != nil && !errors.Is(err, ErrEnded) {
 		s.fail(err, nil)

@@ -37,6 +37,9 @@ func (s *Session) resolve(sub *Subscription, f *frame.Frame) error {
 		if sub.ack != ackAuto {
 			return protocolErrorf("SUBSCRIBE: %s has nothing to acknowledge; ack must be auto", sub.destination)
 		}
+		if c, ok := m.(Carrier); ok {
+			sub.others = c.Carries(s)
+		}
 		feed, snapshot, err := m.Subscribe(s)
 		if err != nil {
 			return err

@@ -10,7 +10,8 @@ type Subscription struct {
 	destination string
 	kind        kind // kindUnknown: mounted
 	ack         ackMode
-	ledger      *ledger // unless ack is auto
+	ledger      *ledger  // unless ack is auto
+	others      []string // where the same can be had
 
 	// of a topic
 	topic string // its name; "" for a pattern
@@ -65,7 +66,7 @@ func (s *Session) addSubscription(sub *Subscription) error {
 	if s.phase != phaseConnected {
 		return ErrEnded
 	}
-	if err := s.permit(ActionSubscribe, sub.permitted()); err != nil { // here, so that recheck misses none
+	if err := s.permit(ActionSubscribe, sub.permitted(), sub.others...); err != nil { // here, so that recheck misses none
 		return err
 	}
 	if limit := s.endpoint.Policy().Limits.Subscriptions; len(s.subs) >= limit {
@@ -96,6 +97,9 @@ func (s *Session) addSubscription(sub *Subscription) error {
 	if b.follower != nil && sub.kind != kindUnknown {
 		b.follower.Subscribed(s, sub.destination)
 	}
+	if o := s.endpoint.Policy().Subscriptions; o != nil {
+		o.Subscribed(s, sub.destination)
+	}
 	return nil
 }
 
@@ -114,7 +118,7 @@ func (s *Session) recheck() {
 	if s.phase == phaseConnected {
 		err = s.permitConnect(s.handshake)
 		for i := 0; err == nil && i < len(s.subs); i++ {
-			err = s.permit(ActionSubscribe, s.subs[i].permitted())
+			err = s.permit(ActionSubscribe, s.subs[i].permitted(), s.subs[i].others...)
 		}
 	}
 	s.mu.Unlock()
@@ -163,6 +167,9 @@ func (s *Session) removeSubscription(id, destination string) bool {
 			s.detach(sub)
 			if f := s.broker.follower; f != nil && sub.kind != kindUnknown {
 				f.Unsubscribed(s, sub.destination)
+			}
+			if o := s.endpoint.Policy().Subscriptions; o != nil {
+				o.Unsubscribed(s, sub.destination)
 			}
 			return true
 		}

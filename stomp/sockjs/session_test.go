@@ -228,7 +228,12 @@ func TestTransportsOption(t *testing.T) {
 					want = 200
 					defer func(p *poll) { p.cancel() }(a.pollWith(c, path, ""))
 					conn := <-a.conns
-					if err := a.receiver(c, path).push("x"); err != nil {
+					send := a.receiver(c, path)
+					err := send.push("x")
+					for end := time.Now().Add(5 * time.Second); err != nil && time.Now().Before(end); err = send.push("x") {
+						time.Sleep(time.Millisecond) // conn is told of before the session can be found
+					}
+					if err != nil {
 						t.Errorf("sending: %v", err)
 					}
 					conn.expect("x")
