@@ -36,7 +36,13 @@ func TestConnecting(t *testing.T) {
 		}
 		return resp.StatusCode
 	}
+	broker := live(t, "chat").broker
+	counted := func(n int) { // the client may have the 101 before
+		t.Helper()
+		eventually(t, fmt.Sprint(n, " connections"), func() bool { return broker.Connections() == n })
+	}
 	first := dialRaw(t, s.ws("/ws"), from("192.0.2.1"))
+	counted(1)
 	if status := post("aaaaaaaa"); status != 200 {
 		t.Fatalf("a second one, over HTTP, was answered with %d", status)
 	}
@@ -47,6 +53,7 @@ func TestConnecting(t *testing.T) {
 		t.Errorf("a third one over HTTP was answered with %d", status)
 	}
 	dialRaw(t, s.ws("/ws"), from("192.0.2.2"))
+	counted(3)
 	refused("/ws", from("192.0.2.3")) // the fourth in all
 
 	if err := first.WriteMessage(1, []byte("CONNECT\naccept-version:1.2\n\n\x00")); err != nil {
