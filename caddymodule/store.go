@@ -150,11 +150,11 @@ func (s *openStore) begin(r *presence.Registry) {
 // is used again one day, then by a registry that knows nothing of this one.
 func (s *openStore) apply(r *presence.Registry) {
 	before := r.SetStore(s.store)
-	if before != nil && before != s.store {
-		clearStore(r, before)
-	}
 	if s.err != nil {
 		r.Degrade(s.err)
+	}
+	if before != nil && before != s.store && r.Health() == nil { // else there is nothing better
+		clearStore(r, before)
 	}
 }
 

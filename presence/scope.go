@@ -86,7 +86,7 @@ func (r *Registry) sweep() {
 
 // askedFor is how long a subscriber may take from asking for a feed to reading
 // it: it does so at once.
-const askedFor = time.Minute
+const askedFor = 5 * time.Second
 
 func (s *scope) idle() bool {
 	return s.sessions == 0 && s.known == 0 && !s.running && len(s.pending) == 0 &&
