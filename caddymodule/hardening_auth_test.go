@@ -456,7 +456,7 @@ http://localhost:$PORT {
 		secrets = append(secrets, strings.Split(token, ".")[1:]...)
 		return token
 	}
-	for _, more := range []map[string]any{{"n": 1}, {"n": 2, "exp": 1}, {"n": 3, "sub": "a\nb"}, {"n": 4, "exp": "x"}, {"n": 5, "nbf": 1 << 40}} {
+	for _, more := range []map[string]any{{"n": 1}, {"n": 2, "exp": 1}, {"n": 3, "sub": "a\nb"}, {"n": 4, "exp": "x"}, {"n": 5, "nbf": int64(1) << 40}} {
 		for _, mangle := range []string{"", "A", ".x", "="} {
 			token := secret(more) + mangle
 			userOf(t, s.ws("/ws"), nil, "Authorization:Bearer "+token)
