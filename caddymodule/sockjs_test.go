@@ -177,6 +177,37 @@ func TestSockJSPresence(t *testing.T) {
 	watcher.quiet()
 }
 
+// A poller that does not come back was waited for already: that counts towards
+// its grace.
+func TestSockJSWaitCountsTowardsGrace(t *testing.T) {
+	resetEvents(t)
+	const delay, grace = 1500 * time.Millisecond, 2 * time.Second
+	config := withSockJS("presence {\n grace 2s\n announce_unreachable\n }", "")
+	s := run(t, strings.Replace(config, "disconnect_delay 300ms", "disconnect_delay 1500ms", 1))
+	watcher := dial(t, s.ws("/ws"))
+	watcher.subscribe("/topic/presence")
+	c := &pollingClient{
+		t: t, transport: "xhr", base: s.http("/ws") + "/000/vanishing1", http: http.DefaultClient,
+		frames: make(chan message, 10),
+	}
+	ask := func() {
+		if err := c.ask(t.Context(), func(f string) { c.frame(f, make(chan struct{})) }); err != nil {
+			t.Fatal(err)
+		}
+	}
+	ask()
+	c.send("CONNECT", "", "accept-version:1.2", "host:localhost", `client-data:"y"`)
+	ask()
+	c.session = (<-c.frames).header["session"]
+	began := time.Now()
+	watcher.expectChange("joined", c.session)
+	watcher.expectChange("unreachable", c.session)
+	watcher.expectChange("left", c.session)
+	if took := time.Since(began); took < grace-200*time.Millisecond || took >= delay+grace {
+		t.Errorf("left after %s, with a grace of %s", took, grace)
+	}
+}
+
 // The session segment of the URL is the key to an HTTP transport: it is in no
 // frame, announcement or event, and in no log but the access log.
 func TestSockJSKeyStaysSecret(t *testing.T) {
