@@ -153,19 +153,7 @@ func TestSockJSPresence(t *testing.T) {
 	})
 
 	// a poller that does not come back has no connection that could break
-	c := &pollingClient{
-		t: t, transport: "xhr", base: s.http("/ws") + "/000/vanishing0", http: http.DefaultClient,
-		frames: make(chan message, 10),
-	}
-	ask := func() {
-		if err := c.ask(t.Context(), func(f string) { c.frame(f, make(chan struct{})) }); err != nil {
-			t.Fatal(err)
-		}
-	}
-	ask()
-	c.send("CONNECT", "", "accept-version:1.2", "host:localhost", `client-data:"y"`)
-	ask()
-	c.session = (<-c.frames).header["session"]
+	c := connectAndVanish(t, s, "vanishing0")
 	started := time.Now()
 	watcher.expectChange("joined", c.session)
 	if left := watcher.expectChange("left", c.session); left.Reason != "connection-lost" {
@@ -177,17 +165,11 @@ func TestSockJSPresence(t *testing.T) {
 	watcher.quiet()
 }
 
-// A poller that does not come back was waited for already: that counts towards
-// its grace.
-func TestSockJSWaitCountsTowardsGrace(t *testing.T) {
-	resetEvents(t)
-	const delay, grace = 1500 * time.Millisecond, 2 * time.Second
-	config := withSockJS("presence {\n grace 2s\n announce_unreachable\n }", "")
-	s := run(t, strings.Replace(config, "disconnect_delay 300ms", "disconnect_delay 1500ms", 1))
-	watcher := dial(t, s.ws("/ws"))
-	watcher.subscribe("/topic/presence")
+// connectAndVanish is a poller that connects, and does not ask again.
+func connectAndVanish(t *testing.T, s *server, key string) *pollingClient {
+	t.Helper()
 	c := &pollingClient{
-		t: t, transport: "xhr", base: s.http("/ws") + "/000/vanishing1", http: http.DefaultClient,
+		t: t, transport: "xhr", base: s.http("/ws") + "/000/" + key, http: http.DefaultClient,
 		frames: make(chan message, 10),
 	}
 	ask := func() {
@@ -199,6 +181,19 @@ func TestSockJSWaitCountsTowardsGrace(t *testing.T) {
 	c.send("CONNECT", "", "accept-version:1.2", "host:localhost", `client-data:"y"`)
 	ask()
 	c.session = (<-c.frames).header["session"]
+	return c
+}
+
+// A poller that does not come back was waited for already: that counts towards
+// its grace.
+func TestSockJSWaitCountsTowardsGrace(t *testing.T) {
+	resetEvents(t)
+	const delay, grace = 1500 * time.Millisecond, 2 * time.Second
+	config := withSockJS("presence {\n grace 2s\n announce_unreachable\n }", "")
+	s := run(t, strings.Replace(config, "disconnect_delay 300ms", "disconnect_delay 1500ms", 1))
+	watcher := dial(t, s.ws("/ws"))
+	watcher.subscribe("/topic/presence")
+	c := connectAndVanish(t, s, "vanishing1")
 	began := time.Now()
 	watcher.expectChange("joined", c.session)
 	watcher.expectChange("unreachable", c.session)
