@@ -388,8 +388,8 @@ http://localhost:$PORT {
 	dial(t, s.ws("/ws"), "Authorization:Bearer "+hs(t, "", map[string]any{
 		"iss": "https://a.example", "aud": "chat", "team": "red", "a.b": 3, "profile": map[string]any{"name": "mina", "roles": []string{"a", "b"}},
 	}))
-	if m := reader.expect("MESSAGE"); !strings.Contains(m.body, `"attributes":{"team":"red"}`) || strings.Contains(m.body, "roles") {
-		t.Errorf("announced: %s", m.body)
+	if _, told := reader.nextChange(); !strings.Contains(told, `"attributes":{"team":"red"}`) || strings.Contains(told, "roles") {
+		t.Errorf("announced: %s", told)
 	}
 }
 

@@ -24,6 +24,8 @@ type client struct {
 	ended     chan struct{} // closed when nothing more comes
 	err       error         // why; set before ended is closed
 	receipt   int
+	messages  []message         // that came while something else was waited for
+	news      []json.RawMessage // changes of an announcement that nobody has asked for yet
 }
 
 // message is a frame that came.
@@ -145,10 +147,20 @@ func (c *client) subscribe(destination string) {
 	c.request("SUBSCRIBE", "", "id:"+destination, "destination:"+destination)
 }
 
-// expect waits for the next frame.
+// expect waits for the next frame. A MESSAGE may come before a frame that was
+// asked for, and waits then until somebody expects it.
 func (c *client) expect(command string) message {
 	c.t.Helper()
+	if command == "MESSAGE" && len(c.messages) > 0 {
+		m := c.messages[0]
+		c.messages = c.messages[1:]
+		return m
+	}
 	m := c.next()
+	for m.command == "MESSAGE" && command == "RECEIPT" {
+		c.messages = append(c.messages, m)
+		m = c.next()
+	}
 	if m.command != command {
 		c.t.Fatalf("expected %s, got %v", command, m)
 	}
@@ -188,7 +200,7 @@ func (c *client) expectClose(code int) []message {
 		c.t.Errorf("closed with %v, want code %d", c.err, code)
 	}
 	close(c.frames)
-	var before []message
+	before := c.messages
 	for m := range c.frames {
 		before = append(before, m)
 	}
@@ -213,31 +225,49 @@ type change struct {
 	Clean      bool            `json:"clean"`
 }
 
-// changes waits for the next announcement.
-func (c *client) changes() []change {
+// nextChange waits for the next change of another session than c's own: what
+// is announced of that may come, or have come before c subscribed.
+func (c *client) nextChange() (change, string) {
 	c.t.Helper()
-	m := c.expect("MESSAGE")
-	var changes []change
-	if err := json.Unmarshal([]byte(m.body), &changes); err != nil {
-		c.t.Fatalf("announcement %s: %v", m.body, err)
+	for {
+		for len(c.news) == 0 {
+			m := c.expect("MESSAGE")
+			if err := json.Unmarshal([]byte(m.body), &c.news); err != nil {
+				c.t.Fatalf("announcement %s: %v", m.body, err)
+			}
+		}
+		raw := c.news[0]
+		c.news = c.news[1:]
+		var next change
+		if err := json.Unmarshal(raw, &next); err != nil {
+			c.t.Fatalf("announcement of %s: %v", raw, err)
+		}
+		if next.SessionID != c.session {
+			return next, string(raw)
+		}
 	}
-	return changes
 }
 
-// expectChange waits for the announcement of one change.
+// expectChange waits for the announcement of a change.
 func (c *client) expectChange(kind, session string) change {
 	c.t.Helper()
-	all := c.changes()
-	if len(all) != 1 || all[0].Type != kind || all[0].SessionID != session {
-		c.t.Fatalf("announced: %+v, want %s of %s", all, kind, session)
+	next, raw := c.nextChange()
+	if next.Type != kind || next.SessionID != session {
+		c.t.Fatalf("announced: %s, want %s of %s", raw, kind, session)
 	}
-	return all[0]
+	return next
 }
 
 // quiet fails if there is a frame that nobody has asked for.
 func (c *client) quiet() {
 	c.t.Helper()
 	c.alive() // what was sent before has come by now
+	for _, m := range c.messages {
+		c.t.Errorf("unexpected: %v", m)
+	}
+	for _, raw := range c.news {
+		c.t.Errorf("unexpected: %s", raw)
+	}
 	select {
 	case m := <-c.frames:
 		c.t.Errorf("unexpected: %v", m)

@@ -97,13 +97,12 @@ func TestAttributes(t *testing.T) {
 	watcher := dial(t, s.ws("/ws"))
 	watcher.subscribe("/topic/presence")
 	c := dialWith(t, s.ws("/ws"), http.Header{"X-Team": {"red"}}, `client-data:1`)
-	m := watcher.expect("MESSAGE")
-	if !strings.Contains(m.body, `"attributes":{"team":"red"}`) || strings.Contains(m.body, "secret") {
-		t.Errorf("announced %s", m.body)
+	if _, told := watcher.nextChange(); !strings.Contains(told, `"attributes":{"team":"red"}`) || strings.Contains(told, "secret") {
+		t.Errorf("announced %s", told)
 	}
 	s.load(endpointWith("", "attribute team blue public"))
 	c.request("SEND", `{"clientData": 2}`, "destination:/app/presence")
-	if m := watcher.expect("MESSAGE"); !strings.Contains(m.body, `"attributes":{"team":"red"}`) {
-		t.Errorf("announced after a reload %s", m.body)
+	if _, told := watcher.nextChange(); !strings.Contains(told, `"attributes":{"team":"red"}`) {
+		t.Errorf("announced after a reload %s", told)
 	}
 }
