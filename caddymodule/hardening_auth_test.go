@@ -149,7 +149,7 @@ func TestUnknownKidStorm(t *testing.T) {
 	}
 	start := time.Now()
 	expectUser(t, "good, in the storm", by(t, s, "one"), "mina")
-	if took := time.Since(start); took > 2*time.Second {
+	if took := time.Since(start); took > 10*time.Second { // min_interval is 1m
 		t.Errorf("took %s", took)
 	}
 	storm.Wait()
@@ -223,7 +223,7 @@ func TestIssuerMisbehaves(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			i := newIssuer(t)
 			i.answers(answer)
-			s := run(t, i.config("timeout 400ms\n min_interval 1ms\n refresh 200ms"))
+			s := run(t, i.config("timeout 2s\n min_interval 1ms\n refresh 200ms"))
 			start := time.Now()
 			expectUser(t, "no keys yet", by(t, s, "one"), refusedUnchecked)
 			i.serves("one")
@@ -232,7 +232,7 @@ func TestIssuerMisbehaves(t *testing.T) {
 			i.answers(answer)
 			asked := i.asked.Load()
 			expectUser(t, "a key that is not at hand", by(t, s, "two"), refusedUnchecked)
-			if took := time.Since(start); took > 3*time.Second {
+			if took := time.Since(start); took > 12*time.Second { // two of them wait for the timeout at most
 				t.Errorf("three clients took %s", took)
 			}
 			if i.asked.Load() == asked {
@@ -241,7 +241,7 @@ func TestIssuerMisbehaves(t *testing.T) {
 			time.Sleep(250 * time.Millisecond) // past refresh
 			start = time.Now()
 			expectUser(t, "the keys at hand", by(t, s, "one"), "mina")
-			if took := time.Since(start); took > 300*time.Millisecond {
+			if took := time.Since(start); took > 1500*time.Millisecond { // a fetch may take 2 s
 				t.Errorf("who needs no fetch waited %s", took)
 			}
 			live.alive()

@@ -178,7 +178,7 @@ func freePort(t testing.TB) string {
 }
 
 // patience is how long tests wait for what must happen.
-const patience = 10 * time.Second
+const patience = 30 * time.Second
 
 // eventually waits until a condition holds.
 func eventually(t *testing.T, what string, holds func() bool) {

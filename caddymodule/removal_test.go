@@ -154,7 +154,7 @@ func TestStopWaitsNoLongerThanDrain(t *testing.T) {
 http://localhost:$PORT {
 	stomp /ws {
 		name chat
-		drain 300ms
+		drain 1s
 	}
 }
 `)
@@ -163,7 +163,7 @@ http://localhost:$PORT {
 	eventually(t, "the connection", func() bool { return broker.Connections() == 1 })
 	started := time.Now()
 	s.stop()
-	if took := time.Since(started); took < 300*time.Millisecond || took > 2*time.Second {
-		t.Errorf("stopping took %s, want drain (300ms)", took)
+	if took := time.Since(started); took < time.Second || took > 5*time.Second {
+		t.Errorf("stopping took %s, want drain (1s)", took)
 	}
 }

@@ -127,7 +127,7 @@ const (
 func (s *server) lostAfterAbort(next func() string) {
 	s.t.Helper()
 	// a server hears of it a little later
-	for end := time.Now().Add(5 * time.Second); ; {
+	for end := time.Now().Add(30 * time.Second); ; {
 		switch got := next(); {
 		case got == stillOpen && time.Now().Before(end):
 		case got == lost:

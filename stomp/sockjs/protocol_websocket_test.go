@@ -25,7 +25,7 @@ func (s *server) websocket(path string) *ws {
 	}
 	_ = resp.Body.Close()
 	s.t.Cleanup(func() { _ = c.Close() })
-	_ = c.SetReadDeadline(time.Now().Add(10 * time.Second))
+	_ = c.SetReadDeadline(time.Now().Add(30 * time.Second))
 	return &ws{c, s}
 }
 

@@ -230,7 +230,7 @@ func TestTransportsOption(t *testing.T) {
 					conn := <-a.conns
 					send := a.receiver(c, path)
 					err := send.push("x")
-					for end := time.Now().Add(5 * time.Second); err != nil && time.Now().Before(end); err = send.push("x") {
+					for end := time.Now().Add(30 * time.Second); err != nil && time.Now().Before(end); err = send.push("x") {
 						time.Sleep(time.Millisecond) // conn is told of before the session can be found
 					}
 					if err != nil {

@@ -25,7 +25,7 @@ func (s *server) raw(t *testing.T, session string) *raw {
 		t.Fatal(err)
 	}
 	_ = resp.Body.Close()
-	_ = c.SetReadDeadline(time.Now().Add(10 * time.Second))
+	_ = c.SetReadDeadline(time.Now().Add(30 * time.Second))
 	t.Cleanup(func() { _ = c.Close() })
 	return &raw{c, t}
 }

@@ -42,13 +42,13 @@ func TestHalfSockJSMessagesHoldLittle(t *testing.T) {
 			_, err = out.Write(chunk)
 		}
 		if err == nil {
-			_ = sock.WriteControl(gorilla.PingMessage, nil, time.Now().Add(time.Second))
+			_ = sock.WriteControl(gorilla.PingMessage, nil, time.Now().Add(30*time.Second))
 		}
 	}
 	for range connections {
 		select {
 		case <-answered:
-		case <-time.After(10 * time.Second):
+		case <-time.After(30 * time.Second):
 			t.Fatal("neither answered nor refused")
 		}
 	}

@@ -28,7 +28,7 @@ func (s *server) connect(t *testing.T, request string) (net.Conn, *bufio.Reader)
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { _ = nc.Close() })
-	_ = nc.SetDeadline(time.Now().Add(10 * time.Second))
+	_ = nc.SetDeadline(time.Now().Add(30 * time.Second))
 	if _, err := io.WriteString(nc, request); err != nil {
 		t.Fatal(err)
 	}

@@ -22,7 +22,7 @@ func TestPong(t *testing.T) {
 		return nil
 	})
 	for _, payload := range []string{"", "a", strings.Repeat("x", 125)} {
-		if err := ws.WriteControl(websocket.PingMessage, []byte(payload), time.Now().Add(time.Second)); err != nil {
+		if err := ws.WriteControl(websocket.PingMessage, []byte(payload), time.Now().Add(30*time.Second)); err != nil {
 			t.Fatal(err)
 		}
 		select {
@@ -30,7 +30,7 @@ func TestPong(t *testing.T) {
 			if got != payload {
 				t.Errorf("pong %q for ping %q", got, payload)
 			}
-		case <-time.After(5 * time.Second):
+		case <-time.After(30 * time.Second):
 			t.Fatalf("no pong for ping %q", payload)
 		}
 	}
@@ -152,7 +152,7 @@ func TestFragments(t *testing.T) {
 				t.Fatal(err)
 			}
 			// gorilla makes a fragment when its buffer is full, or of a ping
-			if err := ws.WriteControl(websocket.PingMessage, nil, time.Now().Add(time.Second)); err != nil {
+			if err := ws.WriteControl(websocket.PingMessage, nil, time.Now().Add(30*time.Second)); err != nil {
 				t.Fatal(err)
 			}
 		}
