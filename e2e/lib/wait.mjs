@@ -3,7 +3,7 @@
 import { setTimeout as delay } from 'node:timers/promises';
 
 /** Polls probe until it returns something truthy, and returns that. */
-export async function eventually(what, probe, { timeout = 5000, every = 20 } = {}) {
+export async function eventually(what, probe, { timeout = 15_000, every = 20 } = {}) {
   const end = now() + timeout;
   for (;;) {
     const result = await probe();
@@ -48,7 +48,7 @@ export class Mailbox {
   }
 
   /** The first entry from index `from` on that matches. */
-  async waitFor(what, predicate, { timeout = 5000, from = 0 } = {}) {
+  async waitFor(what, predicate, { timeout = 15_000, from = 0 } = {}) {
     const present = this.entries.slice(from).find(predicate);
     if (present !== undefined) return present;
     let waiter;
