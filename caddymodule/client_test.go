@@ -66,12 +66,22 @@ func upgrade(d *websocket.Dialer, url string, header http.Header) (*websocket.Co
 // dialRaw makes a WebSocket that is no session yet.
 func dialRaw(t *testing.T, url string, header http.Header) *websocket.Conn {
 	t.Helper()
-	ws, _, err := upgrade(&dialer, url, header)
+	ws, answer, err := reach(&dialer, url, header)
 	if err != nil {
-		t.Fatal(err)
+		t.Fatalf("dialing %s: %v (status %d)", url, err, answer.status)
 	}
 	t.Cleanup(func() { ws.Close() })
 	return ws
+}
+
+// reach makes a WebSocket, or gets an answer at least: after a (failed) reload
+// a listener that Caddy is closing may have got the connection.
+func reach(d *websocket.Dialer, url string, header http.Header) (*websocket.Conn, answer, error) {
+	ws, answer, err := upgrade(d, url, header)
+	for end := time.Now().Add(patience); err != nil && answer.status == 0 && time.Now().Before(end); time.Sleep(5 * time.Millisecond) {
+		ws, answer, err = upgrade(d, url, header)
+	}
+	return ws, answer, err
 }
 
 // dial connects, with further header lines of the CONNECT frame.
@@ -82,17 +92,7 @@ func dial(t *testing.T, url string, connect ...string) *client {
 
 func dialWith(t *testing.T, url string, header http.Header, connect ...string) *client {
 	t.Helper()
-	ws, answer, err := upgrade(&dialer, url, header)
-	for end := time.Now().Add(patience); err != nil && answer.status == 0 && time.Now().Before(end); time.Sleep(5 * time.Millisecond) {
-		// after a (failed) reload a listener that Caddy is closing may have
-		// got the connection
-		ws, answer, err = upgrade(&dialer, url, header)
-	}
-	if err != nil {
-		t.Fatalf("dialing %s: %v (status %d)", url, err, answer.status)
-	}
-	c := &client{t: t, ws: ws, frames: make(chan message, 1000), ended: make(chan struct{})}
-	t.Cleanup(func() { ws.Close() })
+	c := &client{t: t, ws: dialRaw(t, url, header), frames: make(chan message, 1000), ended: make(chan struct{})}
 	go c.read()
 	c.send("CONNECT", "", append([]string{"accept-version:1.2", "host:localhost", "heart-beat:0,0"}, connect...)...)
 	c.connected = c.expect("CONNECTED")

@@ -15,7 +15,7 @@ func TestConnecting(t *testing.T) {
 	from := func(address string) http.Header { return http.Header{"X-Forwarded-For": {address}} }
 	refused := func(path string, header http.Header) {
 		t.Helper()
-		if _, answer, err := upgrade(&dialer, s.ws(path), header); err == nil || answer.status != 503 || answer.header.Get("Retry-After") == "" {
+		if _, answer, err := reach(&dialer, s.ws(path), header); err == nil || answer.status != 503 || answer.header.Get("Retry-After") == "" {
 			t.Errorf("%s: answered with %d %v", path, answer.status, answer.header)
 		}
 	}

@@ -122,6 +122,7 @@ func TestMetrics(t *testing.T) {
 		"subscriptions{broker=own}":                               1,
 		"frames_total{broker=own,direction=in}":                   3,
 		"frames_total{broker=own,direction=out}":                  3,
+		"frames_total{broker=shared,direction=out}":               5,
 		"announcements_total{broker=shared}":                      2,
 		"announcements_total{broker=own}":                         0,
 		"roster_sessions{broker=shared}":                          0,

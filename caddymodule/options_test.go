@@ -79,7 +79,7 @@ func TestCompression(t *testing.T) {
 		s := run(t, endpointWith("", option))
 		compressing := dialer
 		compressing.EnableCompression = true
-		ws, answer, err := upgrade(&compressing, s.ws("/ws"), nil)
+		ws, answer, err := reach(&compressing, s.ws("/ws"), nil)
 		if err != nil {
 			t.Fatal(err)
 		}
