@@ -74,11 +74,14 @@ func dialRaw(t *testing.T, url string, header http.Header) *websocket.Conn {
 	return ws
 }
 
-// reach makes a WebSocket, or gets an answer at least: after a (failed) reload
-// a listener that Caddy is closing may have got the connection.
+// reach makes a WebSocket, or gets an answer at least. After a (failed) reload
+// a listener that Caddy is closing may have got the connection: it gives none,
+// or one of the configuration of before, and the empty one of Caddy if that had
+// no such endpoint.
 func reach(d *websocket.Dialer, url string, header http.Header) (*websocket.Conn, answer, error) {
 	ws, answer, err := upgrade(d, url, header)
-	for end := time.Now().Add(patience); err != nil && answer.status == 0 && time.Now().Before(end); time.Sleep(5 * time.Millisecond) {
+	for end := time.Now().Add(patience); err != nil && (answer.status == 0 || answer.status == http.StatusOK) && time.Now().Before(end); {
+		time.Sleep(5 * time.Millisecond)
 		ws, answer, err = upgrade(d, url, header)
 	}
 	return ws, answer, err
