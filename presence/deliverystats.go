@@ -1,6 +1,7 @@
 package presence
 
 import (
+	"bytes"
 	"time"
 )
 
@@ -149,4 +150,49 @@ func (r *Registry) RetryDead(id string) (n int, ok bool) {
 		return 0, false
 	}
 	return d.exhume(), true
+}
+
+// listedAnnouncer is an AnnouncerStatus as JSON.
+type listedAnnouncer struct {
+	ID          string       `json:"id"`
+	State       string       `json:"state"`
+	Pending     int          `json:"pending"`
+	Bytes       int          `json:"bytes"`
+	Oldest      *wireTime    `json:"oldest,omitempty"`
+	Delivered   uint64       `json:"delivered"`
+	Retried     uint64       `json:"retried"`
+	Rejected    uint64       `json:"rejected"`
+	Dropped     uint64       `json:"dropped"`
+	Error       string       `json:"error,omitempty"`
+	ErrorAt     *wireTime    `json:"errorAt,omitempty"`
+	DeadLetters []listedDead `json:"deadLetters"`
+}
+
+type listedDead struct {
+	ID     string   `json:"id"`
+	Type   Type     `json:"type"`
+	Status int      `json:"status,omitempty"`
+	Error  string   `json:"error"`
+	At     wireTime `json:"at"`
+}
+
+// MarshalJSON implements encoding/json.Marshaler. What calls took is not in it.
+func (s AnnouncerStatus) MarshalJSON() ([]byte, error) {
+	l := listedAnnouncer{
+		ID: s.ID, State: s.State, Pending: s.Pending, Bytes: s.Bytes,
+		Delivered: s.Delivered, Retried: s.Retried, Rejected: s.Rejected, Dropped: s.Dropped,
+		DeadLetters: make([]listedDead, 0, len(s.Dead)),
+	}
+	if !s.Oldest.IsZero() {
+		l.Oldest = (*wireTime)(&s.Oldest)
+	}
+	if s.Error != nil {
+		l.Error, l.ErrorAt = s.Error.Error(), (*wireTime)(&s.ErrorAt)
+	}
+	for _, d := range s.Dead {
+		l.DeadLetters = append(l.DeadLetters, listedDead{d.ID, d.Type, d.Status, d.Error, wireTime(d.At)})
+	}
+	var b bytes.Buffer
+	appendJSON(&b, l)
+	return b.Bytes(), nil
 }
