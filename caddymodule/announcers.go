@@ -1,8 +1,6 @@
 package caddymodule
 
 import (
-	"encoding/json"
-	"errors"
 	"fmt"
 	"slices"
 	"time"
@@ -183,7 +181,7 @@ func (c *BrokerConfig) addAnnouncer(d *caddyfile.Dispenser, name string) error {
 	if _, ok := guest.(Announcer); !ok {
 		return d.Errf("announce_to: module stomp.announcers.%s is no announcer", name)
 	}
-	c.AnnouncersRaw = append(c.AnnouncersRaw, json.RawMessage(caddyconfig.JSONModuleObject(guest, "module", name, nil)))
+	c.AnnouncersRaw = append(c.AnnouncersRaw, caddyconfig.JSONModuleObject(guest, "module", name, nil))
 	return nil
 }
 
@@ -224,11 +222,8 @@ func (c *claim) takeAnnouncers() {
 	}
 }
 
-func (c *claim) releaseAnnouncers() error {
-	var errs []error
+func (c *claim) releaseAnnouncers() {
 	for _, a := range c.announcers {
-		_, err := circuits.Delete(a.ID())
-		errs = append(errs, err)
+		_, _ = circuits.Delete(a.ID()) // Destruct returns no error
 	}
-	return errors.Join(errs...)
 }

@@ -11,6 +11,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"net"
 	"net/http"
 	"net/url"
 	"os"
@@ -134,13 +135,18 @@ const (
 )
 
 func newWebhookClient(pool *x509.CertPool) *http.Client {
-	t := http.DefaultTransport.(*http.Transport).Clone() // proxies, time limits and HTTP/2 as by default
-	t.TLSClientConfig = &tls.Config{RootCAs: pool, MinVersion: tls.VersionTLS12}
-	t.MaxResponseHeaderBytes = maxWebhookHeader
-	t.MaxIdleConnsPerHost = 1
-	t.DisableCompression = true // an answer is not looked at
 	return &http.Client{
-		Transport:     t,
+		Transport: &http.Transport{
+			Proxy:                  http.ProxyFromEnvironment,
+			DialContext:            (&net.Dialer{Timeout: 10 * time.Second, KeepAlive: 30 * time.Second}).DialContext,
+			ForceAttemptHTTP2:      true,
+			TLSClientConfig:        &tls.Config{RootCAs: pool, MinVersion: tls.VersionTLS12},
+			TLSHandshakeTimeout:    10 * time.Second,
+			MaxResponseHeaderBytes: maxWebhookHeader,
+			MaxIdleConnsPerHost:    1,
+			IdleConnTimeout:        90 * time.Second,
+			DisableCompression:     true, // an answer is not looked at
+		},
 		CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
 	}
 }

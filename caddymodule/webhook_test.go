@@ -117,12 +117,17 @@ func (h *hook) types(session string) (types []string) {
 func (h *hook) expect(t *testing.T, session string, want ...string) {
 	t.Helper()
 	var got []string
-	for end := time.Now().Add(3 * patience); ; time.Sleep(5 * time.Millisecond) {
-		if got = h.types(session); slices.Equal(got, want) {
-			return
-		}
+	defer func() { t.Logf("events of %s: %v, want %v", session, got, want) }()
+	soon(t, "the events", func() bool { got = h.types(session); return slices.Equal(got, want) })
+}
+
+// soon is eventually for what may have to wait for the longest back-off.
+func soon(t *testing.T, what string, holds func() bool) {
+	t.Helper()
+	const most = 2 * time.Minute
+	for end := time.Now().Add(most); !holds(); time.Sleep(5 * time.Millisecond) {
 		if time.Now().After(end) {
-			t.Fatalf("events of %s: %v, want %v", session, got, want)
+			t.Fatalf("not within %s: %s", most, what)
 		}
 	}
 }

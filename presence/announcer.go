@@ -149,7 +149,7 @@ func (s DeliverySettings) WithDefaults() DeliverySettings {
 // Validate says what is wrong with the settings.
 func (s DeliverySettings) Validate() error {
 	for _, t := range s.Types {
-		if typesOf(t) == 0 {
+		if setOf(t) == 0 {
 			return fmt.Errorf("events: no type %q; expected some of %v", t, allEvents)
 		}
 	}
@@ -171,13 +171,33 @@ type typeSet uint32
 
 func typesOf(types ...Type) (set typeSet) {
 	for _, t := range types {
-		for i, known := range allEvents {
-			if t == known {
-				set |= 1 << i
-			}
-		}
+		set |= setOf(t)
 	}
 	return set
 }
 
-func (s typeSet) has(t Type) bool { return s != 0 && s&typesOf(t) != 0 }
+// setOf is the set of a type, none for what is no event.
+func setOf(t Type) typeSet {
+	switch t {
+	case Connected:
+		return 1 << 0
+	case Subscribed:
+		return 1 << 1
+	case Unsubscribed:
+		return 1 << 2
+	case Joined:
+		return 1 << 3
+	case Updated:
+		return 1 << 4
+	case Unreachable:
+		return 1 << 5
+	case Returned:
+		return 1 << 6
+	case Left:
+		return 1 << 7
+	default:
+		return 0
+	}
+}
+
+func (s typeSet) has(t Type) bool { return s&setOf(t) != 0 }

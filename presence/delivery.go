@@ -84,7 +84,7 @@ func (d *delivery) configure(c AnnouncerConfig) {
 		d.wake = make(chan struct{}, 1)
 	}
 	d.bound()
-	d.wakeUp()
+	d.hasten() // what was wrong may have been mended
 	d.start()
 }
 
@@ -119,7 +119,8 @@ func (d *delivery) bound() {
 	count, bytes := d.count(), d.bytes
 	oldest := time.Now().Add(-d.settings.MaxAge)
 	for _, e := range d.queue {
-		if count-over <= d.settings.Pending && bytes <= d.settings.PendingBytes && e.Since.After(oldest) {
+		tooMuch := count-over > d.settings.Pending || bytes > d.settings.PendingBytes
+		if (!tooMuch || count-over == 1) && e.Since.After(oldest) { // the last one stays, however small the bounds are
 			break
 		}
 		over++

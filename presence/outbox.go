@@ -273,12 +273,16 @@ func (r *Registry) StopAnnouncers(ctx context.Context) {
 		d.await(ctx)
 	}
 	o.halt(all)
-	if kept {
-		return
+	if !kept {
+		o.lose()
 	}
+}
+
+// lose says what the end of the process takes with it.
+func (o *outbox) lose() {
 	o.mu.Lock()
 	defer o.mu.Unlock()
-	for _, d := range all {
+	for _, d := range o.deliveries {
 		if n := d.count(); n > 0 {
 			o.logger.Warn("the announcer could not be told all before the end", "announcer", d.id, "dropped", n)
 		}

@@ -206,6 +206,9 @@ func (r *Registry) Close() {
 		r.stopWriting()
 	}
 	r.tellWaiting()
+	if r.keeping && r.journal.failed != nil {
+		r.outbox.lose()
+	}
 	for _, e := range r.entries {
 		e.stopExpiry()
 		e.forgetUpdate()
