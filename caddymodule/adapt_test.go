@@ -42,6 +42,8 @@ func adapt(config string) (string, error) {
 //	go test ./caddymodule -run TestCaddyfileAdapt -update
 func TestCaddyfileAdapt(t *testing.T) {
 	t.Setenv("STATE_DIR", t.TempDir())
+	t.Setenv("HOOK_SECRET", "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw")
+	t.Setenv("HOOK_URL", "https://third.internal/hooks")
 	t.Setenv("JWT_SECRET", strings.Repeat("QUJD", 22))
 	t.Setenv("OMAR_HASH", "$2a$04$xRCnuzWrxdUchtvl8RMIJOxuCFzTXZf/UkQiyDoZIvy4HdPkqOkt2")
 	files, err := filepath.Glob("testdata/caddyfile_adapt/*.caddyfiletest")

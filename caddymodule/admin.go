@@ -28,6 +28,8 @@ func init() {
 //	GET    /stomp/brokers/{name}/sessions/{id}
 //	DELETE /stomp/brokers/{name}/sessions/{id}[?reason=]
 //	POST   /stomp/brokers/{name}/publish
+//	GET    /stomp/brokers/{name}/webhooks
+//	POST   /stomp/brokers/{name}/webhooks/retry[?id=]
 //	GET    /stomp/brokers/{name}/health/live
 //	GET    /stomp/brokers/{name}/health/ready
 //
@@ -53,6 +55,8 @@ func (adminAPI) Routes() []caddy.AdminRoute {
 			http.MethodDelete: withBroker(kickSession),
 		}},
 		{Pattern: broker + "/publish", Handler: ofBroker(http.MethodPost, publish)},
+		{Pattern: broker + "/webhooks", Handler: ofBroker(http.MethodGet, listWebhooks)},
+		{Pattern: broker + "/webhooks/retry", Handler: ofBroker(http.MethodPost, retryWebhooks)},
 		{Pattern: broker + "/health/live", Handler: ofBroker(http.MethodGet, isLive)},
 		{Pattern: broker + "/health/ready", Handler: ofBroker(http.MethodGet, isReady)},
 	}

@@ -6,6 +6,7 @@ import (
 	"net/http"
 	"slices"
 
+	"github.com/caddy-stomp/caddy-stomp/presence"
 	"github.com/caddy-stomp/caddy-stomp/stomp"
 	"github.com/caddy-stomp/caddy-stomp/stomp/frame"
 )
@@ -71,6 +72,7 @@ type degraded struct {
 const (
 	degradedStore    = "store"    // sessions are in memory only
 	degradedDraining = "draining" // it is about to go, and takes no sessions
+	degradedWebhook  = "webhook"  // an announcer fails for long, or wants nothing any more
 )
 
 func (r *running) degraded() []degraded {
@@ -80,6 +82,16 @@ func (r *running) degraded() []degraded {
 	}
 	if r.broker.Draining() {
 		all = append(all, degraded{degradedDraining, stomp.ErrDraining.Error()})
+	}
+	for _, a := range r.registry.Announcers() {
+		if a.State != presence.StateOpen && a.State != presence.StateDisabled {
+			continue
+		}
+		message := a.ID + " is " + a.State
+		if a.Error != nil {
+			message += ": " + a.Error.Error()
+		}
+		all = append(all, degraded{degradedWebhook, message})
 	}
 	return all
 }
@@ -98,11 +110,12 @@ func isLive(b *running, w http.ResponseWriter, _ *http.Request) error {
 	return respond(w, http.StatusOK, health{b.broker.Name(), true, b.degraded()})
 }
 
-// isReady says whether new clients should be sent here.
+// isReady says whether new clients should be sent here: they have no need of
+// webhooks.
 func isReady(b *running, w http.ResponseWriter, _ *http.Request) error {
 	h := health{Broker: b.broker.Name(), Degraded: b.degraded()}
 	status := http.StatusOK
-	if h.OK = len(h.Degraded) == 0; !h.OK {
+	if h.OK = !slices.ContainsFunc(h.Degraded, func(d degraded) bool { return d.State != degradedWebhook }); !h.OK {
 		status = http.StatusServiceUnavailable
 	}
 	return respond(w, status, h)

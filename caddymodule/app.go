@@ -138,6 +138,11 @@ func (a *App) Start() error {
 		a.claims[spec.broker].endpoints[name] = policy
 	}
 	for name, c := range a.claims {
+		if err := c.startAnnouncers(); err != nil {
+			return fmt.Errorf("broker %s: %w", name, err)
+		}
+	}
+	for name, c := range a.claims {
 		if err := c.take(name); err != nil {
 			return fmt.Errorf("broker %s: %w", name, err)
 		}
@@ -153,6 +158,7 @@ func (a *App) newClaim(c *BrokerConfig) *claim {
 	return &claim{
 		presence:     settings,
 		opener:       c.store,
+		guests:       c.announcers,
 		destinations: c.Destinations.withDefaults(),
 		queues:       c.Queues.bounds(),
 		sessions:     c.Sessions,

@@ -25,6 +25,9 @@ type BrokerConfig struct {
 	// Default: in memory only.
 	StoreRaw json.RawMessage `json:"store,omitempty" caddy:"namespace=stomp.stores inline_key=module"`
 
+	// Who is told outside of the process of what happens. Default: nobody.
+	AnnouncersRaw []json.RawMessage `json:"announcers,omitempty" caddy:"namespace=stomp.announcers inline_key=module"`
+
 	// What queues hold while nobody consumes it.
 	Queues *QueuesConfig `json:"queues,omitempty"`
 
@@ -36,7 +39,8 @@ type BrokerConfig struct {
 	// Default: 3s.
 	Drain caddy.Duration `json:"drain,omitempty"`
 
-	store Store
+	store      Store
+	announcers []guestAnnouncer
 }
 
 // PresenceConfig configures what clients are told about each other.
@@ -120,7 +124,10 @@ func (c *BrokerConfig) isZero() bool { return reflect.DeepEqual(*c, BrokerConfig
 
 // provision validates the configuration and loads its guest modules.
 func (c *BrokerConfig) provision(ctx caddy.Context) error {
-	if err := c.validate(); err != nil || c == nil || c.StoreRaw == nil {
+	if err := c.validate(); err != nil || c == nil {
+		return err
+	}
+	if err := c.provisionAnnouncers(ctx); err != nil || c.StoreRaw == nil {
 		return err
 	}
 	guest, err := ctx.LoadModule(c, "StoreRaw")

@@ -106,15 +106,21 @@ func countArg(into *int) func(*caddyfile.Dispenser) error {
 		if err != nil {
 			return err
 		}
-		n, err := humanize.ParseBytes(arg)
-		if err != nil || n == 0 || n > 1<<40 {
-			return d.Errf("%s: expected a number above 0 or a size such as 64KiB, got %q", name, arg)
-		}
-		if *into, err = strconv.Atoi(strconv.FormatUint(n, 10)); err != nil {
-			return d.Errf("%s: %q is too large", name, arg)
-		}
-		return nil
+		*into, err = parseCount(d, name, arg)
+		return err
 	}
+}
+
+func parseCount(d *caddyfile.Dispenser, name, arg string) (int, error) {
+	n, err := humanize.ParseBytes(arg)
+	if err != nil || n == 0 || n > 1<<40 {
+		return 0, d.Errf("%s: expected a number above 0 or a size such as 64KiB, got %q", name, arg)
+	}
+	count, err := strconv.Atoi(strconv.FormatUint(n, 10))
+	if err != nil {
+		return 0, d.Errf("%s: %q is too large", name, arg)
+	}
+	return count, nil
 }
 
 // addBroker adds the options of a broker to those of a block:
@@ -129,6 +135,8 @@ func countArg(into *int) func(*caddyfile.Dispenser) error {
 //		sync           <duration>
 //	}
 //	store <name> ...           # such as: store file [<path>]
+//	webhook <url> { ... }      # may be repeated; see Webhook
+//	announce_to <name> ...     # may be repeated; a guest of stomp.announcers
 //	destinations {
 //		topic       <prefix>
 //		queue       <prefix>
@@ -162,6 +170,8 @@ func (s subdirectives) addBroker(c *BrokerConfig) {
 		}
 	}).checked(func() error { return c.Presence.validate() })
 	s["store"] = subdirective{parse: c.parseStore}
+	s["webhook"] = subdirective{parse: c.parseWebhook, repeated: true}
+	s["announce_to"] = subdirective{parse: c.parseAnnouncer, repeated: true}
 	s["destinations"] = block("destinations", func() subdirectives {
 		d := new(DestinationsConfig)
 		c.Destinations = d

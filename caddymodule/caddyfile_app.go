@@ -23,6 +23,8 @@ func init() {
 //				...         # as in the directive
 //			}
 //			store file [<path>]
+//			webhook <url> { ... }    # may be repeated
+//			announce_to <name> ...   # may be repeated
 //			destinations { ... } # as in the directive
 //			queues       { ... }
 //			sessions <count>

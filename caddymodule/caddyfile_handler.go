@@ -78,6 +78,17 @@ func init() {
 //			sync           <duration>
 //		}
 //		store file [<path>]
+//		webhook <url> {           # may be repeated
+//			events  <type>...
+//			secret  <secret>...   # may be repeated
+//			batch   <count> [<size>]
+//			timeout <duration>
+//			header  <name> <value> # may be repeated
+//			ca      <pem file>
+//			pending <count> [<size>]
+//			max_age <duration>
+//		}
+//		announce_to <name> ...    # may be repeated; webhook, or a guest
 //		destinations {
 //			topic       <prefix>
 //			queue       <prefix>

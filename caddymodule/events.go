@@ -140,22 +140,25 @@ func (q *eventQueue) Changed(c presence.Change) {
 
 // Subscribed implements [stomp.SubscriptionObserver].
 func (q *eventQueue) Subscribed(s *stomp.Session, destination string) {
-	q.subscription(eventSubscribed, s, destination)
+	q.subscription(eventSubscribed, presence.Subscribed, s, destination)
 }
 
 // Unsubscribed implements [stomp.SubscriptionObserver].
 func (q *eventQueue) Unsubscribed(s *stomp.Session, destination string) {
-	q.subscription(eventUnsubscribed, s, destination)
+	q.subscription(eventUnsubscribed, presence.Unsubscribed, s, destination)
 }
 
-func (q *eventQueue) subscription(name string, s *stomp.Session, destination string) {
+func (q *eventQueue) subscription(name string, t presence.Type, s *stomp.Session, destination string) {
+	r, ok := s.Endpoint().Broker().Observer().(*presence.Registry)
+	if !ok {
+		return
+	}
+	r.TellSubscription(s, t, destination)
 	if q.unheard.Load() {
 		return
 	}
-	if r, ok := s.Endpoint().Broker().Observer().(*presence.Registry); ok {
-		if view := r.Get(s.ID()); view != nil {
-			q.add(queuedEvent{presence.Change{View: view}, name, destination})
-		}
+	if view := r.Get(s.ID()); view != nil {
+		q.add(queuedEvent{presence.Change{View: view}, name, destination})
 	}
 }
 

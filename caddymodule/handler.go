@@ -182,7 +182,7 @@ func (h *Handler) validate() error {
 		h.Name = h.Path
 	}
 	if h.Broker != "" && !h.BrokerConfig.isZero() {
-		return fmt.Errorf("endpoint %q uses the broker %q: presence, destinations, queues, sessions and drain are configured there", h.Name, h.Broker)
+		return fmt.Errorf("endpoint %q uses the broker %q: presence, store, webhook, destinations, queues, sessions and drain are configured there", h.Name, h.Broker)
 	}
 	if err := h.BrokerConfig.validate(); err != nil {
 		return err

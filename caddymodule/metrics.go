@@ -1,8 +1,11 @@
 package caddymodule
 
 import (
+	"time"
+
 	"github.com/prometheus/client_golang/prometheus"
 
+	"github.com/caddy-stomp/caddy-stomp/presence"
 	"github.com/caddy-stomp/caddy-stomp/stomp"
 )
 
@@ -24,6 +27,13 @@ var (
 	descResumed  = metric("resumed_total", "Sessions that came back after they had lost their connection.", "broker")
 	descRegister = metric("registrations_total", "Times that clients told their client data.", "broker")
 	descStore    = metric("store_healthy", "Whether the store is written (1) or sessions are in memory only (0); absent without a store.", "broker")
+	descHookDone = metric("webhook_delivered_total", "Events that an announcer has been told.", "broker", "announcer")
+	descHookMore = metric("webhook_retried_total", "Calls of an announcer that failed, whose events are told again.", "broker", "announcer")
+	descHookDead = metric("webhook_dead_total", "Events that an announcer rejected.", "broker", "announcer")
+	descHookLost = metric("webhook_dropped_total", "Events that were given up, as too much or for too long waited for an announcer.", "broker", "announcer")
+	descHookWait = metric("webhook_pending", "Events that wait for an announcer.", "broker", "announcer")
+	descHookAge  = metric("webhook_oldest_seconds", "For how long the oldest event has waited for an announcer; 0 without any.", "broker", "announcer")
+	descHookTime = metric("webhook_duration_seconds", "What calls of an announcer took.", "broker", "announcer")
 	descDetect   = metric("detection_seconds", "Time from the last byte received until the session was left.", "broker")
 )
 
@@ -39,6 +49,7 @@ func (collector) Describe(ch chan<- *prometheus.Desc) {
 	for _, d := range []*prometheus.Desc{
 		descSessions, descConnects, descEnds, descFrames, descBytes, descSubs,
 		descDropped, descResets, descAnnounce, descRoster, descUnreach, descRooms, descResumed, descRegister, descStore,
+		descHookDone, descHookMore, descHookDead, descHookLost, descHookWait, descHookAge, descHookTime,
 		descDetect,
 	} {
 		ch <- d
@@ -89,15 +100,31 @@ func (r *running) collect(ch chan<- prometheus.Metric, broker string) {
 		}
 		send(descStore, prometheus.GaugeValue, healthy)
 	}
+	for _, a := range r.registry.Announcers() {
+		send(descHookDone, prometheus.CounterValue, float64(a.Delivered), a.ID)
+		send(descHookMore, prometheus.CounterValue, float64(a.Retried), a.ID)
+		send(descHookDead, prometheus.CounterValue, float64(a.Rejected), a.ID)
+		send(descHookLost, prometheus.CounterValue, float64(a.Dropped), a.ID)
+		send(descHookWait, prometheus.GaugeValue, float64(a.Pending), a.ID)
+		age := 0.0
+		if !a.Oldest.IsZero() {
+			age = time.Since(a.Oldest).Seconds()
+		}
+		send(descHookAge, prometheus.GaugeValue, age, a.ID)
+		ch <- histogram(descHookTime, presence.CallBounds(), a.Calls, a.CallsSum, broker, a.ID)
+	}
+	ch <- histogram(descDetect, stomp.DetectionBounds(), s.Detection[:], s.DetectionSum, broker)
+}
 
-	bounds := stomp.DetectionBounds()
+// histogram makes one of counts by bounds, the last of which have none.
+func histogram(d *prometheus.Desc, bounds []float64, counts []uint64, sum time.Duration, labels ...string) prometheus.Metric {
 	buckets := make(map[float64]uint64, len(bounds))
 	var count uint64
-	for i, n := range s.Detection {
+	for i, n := range counts {
 		count += n
 		if i < len(bounds) {
 			buckets[bounds[i]] = count
 		}
 	}
-	ch <- prometheus.MustNewConstHistogram(descDetect, count, s.DetectionSum.Seconds(), buckets, broker)
+	return prometheus.MustNewConstHistogram(d, count, sum.Seconds(), buckets, labels...)
 }

@@ -32,6 +32,7 @@ type running struct {
 type claim struct {
 	presence     presence.Settings
 	opener       Store // nil: in memory
+	guests       []guestAnnouncer
 	destinations stomp.Destinations
 	queues       stomp.QueueConfig
 	sessions     int
@@ -41,10 +42,11 @@ type claim struct {
 	endpoints    map[string]stomp.Policy
 
 	// set by take
-	name    string
-	running *running
-	live    map[string]*stomp.Endpoint
-	store   openStore
+	name       string
+	running    *running
+	live       map[string]*stomp.Endpoint
+	store      openStore
+	announcers []presence.AnnouncerConfig
 }
 
 // Destruct implements [caddy.Destructor]. The broker was drained before.
@@ -73,7 +75,9 @@ func (c *claim) take(name string) error {
 		_, _ = brokers.Delete(name)
 		return err
 	}
+	c.takeAnnouncers()
 	if len(r.claims) == 0 {
+		r.registry.SetAnnouncers(c.announcers) // before the store is read, which has events for them
 		c.store.begin(r.registry)
 	}
 	r.claims = append(r.claims, c)
@@ -118,13 +122,19 @@ func (c *claim) release(inForce bool) {
 	ctx, cancel := context.WithTimeout(context.Background(), c.drain)
 	defer cancel()
 	defer c.store.close()
+	defer c.releaseAnnouncers()
 	if refs, _ := brokers.References(c.name); refs == 1 {
 		c.drainBroker(ctx, caddy.Exiting() || !inForce)
 	} else {
+		settle := func(context.Context) {}
 		r.mu.Lock()
+		wasFirst := r.claims[0] == c
 		r.claims = slices.DeleteFunc(r.claims, func(other *claim) bool { return other == c })
 		if len(r.claims) > 0 {
 			r.apply(r.claims[0])
+			if wasFirst {
+				settle = r.registry.SetAnnouncers(r.claims[0].announcers)
+			}
 		}
 		var removed []*stomp.Endpoint
 		for name, e := range c.live {
@@ -136,6 +146,7 @@ func (c *claim) release(inForce bool) {
 		for _, e := range removed {
 			e.Close(1001, "endpoint removed")
 		}
+		settle(ctx)
 		for _, e := range removed {
 			drainSockJS(ctx, e.Name())
 		}
@@ -166,13 +177,25 @@ func (c *claim) drainBroker(ctx context.Context, comesBack bool) {
 	if !kept {
 		r.registry.Silence()
 	}
+	clients := ctx
+	if len(c.announcers) > 0 { // who are told of them afterwards
+		var cancel context.CancelFunc
+		clients, cancel = context.WithTimeout(ctx, c.drain*5/6)
+		defer cancel()
+	}
 	if comesBack {
 		spread := min(c.drain*2/3, time.Duration(len(r.broker.Sessions()))*spreadPerSession)
-		r.broker.Drain(ctx, stomp.End{Code: 1012, Text: "server shutdown", Header: retryAfter}, spread)
+		r.broker.Drain(clients, stomp.End{Code: 1012, Text: "server shutdown", Header: retryAfter}, spread)
 	} else {
-		r.broker.Drain(ctx, stomp.End{Code: 1001, Text: "endpoint removed"}, 0)
+		r.broker.Drain(clients, stomp.End{Code: 1001, Text: "endpoint removed"}, 0)
+	}
+	if kept {
+		r.registry.StopAnnouncers(ctx)
 	}
 	r.registry.Close()
+	if !kept {
+		r.registry.StopAnnouncers(ctx)
+	}
 	if !comesBack {
 		forgetStore(r.registry)
 	}

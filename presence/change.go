@@ -35,10 +35,14 @@ type Type string
 
 // The kinds of changes.
 const (
-	// Connected is told to the listener only.
-	Connected Type = "connected"
-	Joined    Type = "joined"
-	Updated   Type = "updated"
+	// Connected is told to the listener and to announcers only, as are
+	// Subscribed and Unsubscribed, if an announcer wants them.
+	Connected    Type = "connected"
+	Subscribed   Type = "subscribed"
+	Unsubscribed Type = "unsubscribed"
+
+	Joined  Type = "joined"
+	Updated Type = "updated"
 	// Unreachable is a session that lost its connection and may come back;
 	// Returned one that did.
 	Unreachable Type = "unreachable"
@@ -70,7 +74,11 @@ type Change struct {
 	// UserSessions is how many sessions of the user there are after the
 	// change, in the room if it is about one; 0 without a user.
 	UserSessions int
+	// Destination is that of Subscribed and Unsubscribed, as the client wrote
+	// it.
+	Destination string
 
+	event  *Event // nil: no announcer wants it
 	scope  *scope
 	member *member // of the scope's roster
 	will   *Will   // to be carried out

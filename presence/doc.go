@@ -5,7 +5,9 @@
 // (attributes, user), and turns what happens into numbered changes. Changes
 // go two ways, and a leave takes no other: as announcements to the peers that
 // subscribed to the announce or the register destination, and to a [Listener]
-// of the program (events, webhooks).
+// of the program. From there they go on, as [Event]s, to each [Announcer], which
+// tells somebody outside of the process: at its own pace, and again until it has
+// worked.
 //
 // # What it guarantees
 //
@@ -25,6 +27,11 @@
 //   - Whatever the number of changes and peers, what is queued for a peer does
 //     not grow: announcements are read from a feed at the peer's own pace, and
 //     a peer that falls too far behind is told so once.
+//   - An announcer is told every event that it wants, at least once, in order, and
+//     under an ID that stays the same; but for what is given up as there is too
+//     much or it gets too old, which is counted, and what the receiver rejects.
+//     With a [Store] that holds whenever the process dies. Announcers that fail,
+//     hang or panic hold up nobody else.
 //   - With a [Store], a change is told when it is kept, and not before; after a
 //     crash, what was kept and perhaps not told is told again with the same seq.
 //     A store that fails, or takes longer than 10 s, stops nothing: everything is
@@ -32,15 +39,17 @@
 //
 // It does not guarantee that numbers are unique if the process dies while its
 // store fails: what was told meanwhile is not known afterwards, and its numbers
-// are given again.
+// are given again, those of events too.
 //
 // # Lock order
 //
 //	stomp.Session.mu -> Registry.mu -> stomp.Feed.mu
+//	stomp.Session.mu -> Registry.mu -> outbox.mu -> Circuit.mu
 //	scope.publishing -> Registry.mu
 //	scope.publishing -> stomp.Feed.mu
 //
 // Nothing that may take its time is called with Registry.mu held: a [Store] is
-// written by a goroutine of its own, without locks, and wills are sent so. The
+// written by a goroutine of its own, without locks, wills are sent so, and so is
+// an [Announcer] called. The
 // [Listener] is called with it held, and must not block.
 package presence

@@ -65,6 +65,10 @@ var errSlowStore = errors.New("the store does not keep up")
 
 // record has a change told: at once, or when it is kept. With r.mu held.
 func (r *Registry) record(c Change) {
+	if r.outbox.wants(c.Type) {
+		r.position++
+		c.event = newEvent(r.stream, r.position, &c)
+	}
 	j := r.journal
 	if !r.journaled() {
 		r.tell(c)
@@ -203,11 +207,12 @@ func (r *Registry) addChanges(b *Batch) {
 			b.Changes = append(b.Changes, c.kept())
 		}
 	}
+	r.outbox.save(b, r.journal.changes)
 }
 
 // meta is what is kept of the registry now. With r.mu held.
 func (r *Registry) meta() Meta {
-	return Meta{Stream: r.stream, Key: r.key, Seq: r.seq, Announced: r.told, Alive: time.Now()}
+	return Meta{Stream: r.stream, Key: r.key, Seq: r.seq, Announced: r.told, Position: r.position, Alive: time.Now()}
 }
 
 // record is what is kept of e. With r.mu held.
@@ -242,7 +247,7 @@ func (r *Registry) beat() {
 		go r.retry(j.store)
 		return
 	}
-	if len(r.entries) > 0 || j.marked < r.told {
+	if len(r.entries) > 0 || j.marked < r.told || r.outbox.unsaved() {
 		r.write()
 	}
 	j.clock.Reset(aliveEvery)

@@ -1,6 +1,8 @@
 package presence
 
 import (
+	"context"
+	"errors"
 	"fmt"
 	"slices"
 	"strings"
@@ -64,6 +66,7 @@ var acts = []string{
 	"connect", "connect", "connect", "register", "register", "join", "join", "part", "ask",
 	"lose", "lose", "close", "disconnect", "silent", "resume", "resume", "resume", "take over", "old token", "kick", "late end",
 	"configure", "slow", "fast", "crash", "crash while writing", "restart", "pass",
+	"receiver hangs", "receiver fails", "receiver rejects", "receiver works", "reload",
 }
 
 const tabs = 5
@@ -118,6 +121,8 @@ type model struct {
 	before  int               // how many of told.all() were looked at
 	wrong   error
 	crashes int
+	inbox   *inbox          // of a receiver that is told everything
+	events  map[string]bool // the ids of what was told
 }
 
 // death is how a session must leave unless it returns.
@@ -146,14 +151,20 @@ func (m *model) watch() {
 }
 
 func newModel(t *testing.T, settings Settings) *model {
-	m := &model{t: t, bySeq: make(map[uint64]string), deaths: make(map[string]death), computer: newComputer(t, settings)}
+	m := &model{t: t, bySeq: make(map[uint64]string), deaths: make(map[string]death), inbox: new(inbox), events: make(map[string]bool)}
+	m.computer = &computer{disk: newMemoryStore(), settings: settings, announcers: []AnnouncerConfig{m.inbox.config(modelDelivery)}}
+	m.boot(t)
 	m.watch()
 	return m
 }
 
+// modelDelivery gives nothing up.
+var modelDelivery = DeliverySettings{Types: allEvents, Batch: 3, Timeout: 3 * time.Second}
+
 func (m *model) stop() {
 	m.store.hook(nil)
 	m.registry.Close()
+	cut(m.registry)
 	m.server.close()
 }
 
@@ -277,7 +288,25 @@ func (m *model) do(a act) {
 		m.store.hook(func(*Batch) error { time.Sleep(50 * time.Millisecond); return nil })
 	case "fast":
 		m.store.hook(nil)
+	case "receiver hangs":
+		m.inbox.hangs()
+	case "receiver fails":
+		m.inbox.fails(errDown)
+	case "receiver rejects":
+		m.inbox.answers(func(_ context.Context, b EventBatch) error {
+			if slices.ContainsFunc(b.Events, func(e *Event) bool { return e.Position%7 == 0 }) {
+				return &RejectedError{Status: 422, Err: errDown}
+			}
+			return nil
+		})
+	case "receiver works":
+		m.inbox.fails(nil)
+		m.registry.RetryDead(hookID)
+	case "reload":
+		m.announcers = []AnnouncerConfig{m.inbox.config(modelDelivery)}
+		m.registry.SetAnnouncers(m.announcers)(m.t.Context())
 	case "crash while writing":
+		m.announcers[0].Announcer.(*receiver).die()
 		// the batch under way is durable, and nobody has been told of it
 		written := false
 		m.store.hook(func(*Batch) error {
@@ -291,7 +320,7 @@ func (m *model) do(a act) {
 	case "crash":
 		m.collect()
 		died := time.Now()
-		m.crash()
+		m.die()
 		for id, encoded := range m.disk.records {
 			k := decoded[Record](encoded)
 			switch _, known := m.deaths[id]; {
@@ -310,6 +339,7 @@ func (m *model) do(a act) {
 			m.deaths[s.ID()] = death{stomp.ReasonServerShutdown, died, died.Add(time.Second)}
 		}
 		m.exit()
+		m.announcers = []AnnouncerConfig{m.inbox.config(modelDelivery)}
 		m.collect()
 		m.reboot()
 	}
@@ -350,6 +380,9 @@ func (m *model) collect() {
 		m.fail("%s", m.witness.early[0])
 	}
 	for _, c := range all[m.before:] {
+		if c.event != nil {
+			m.events[c.event.ID()] = true
+		}
 		if c.Seq == 0 {
 			continue
 		}
@@ -507,6 +540,8 @@ func unordered(p *picture, views []*View) error {
 // finish lets everybody go, and says what was wrong.
 func (m *model) finish() error {
 	m.store.hook(nil)
+	m.inbox.fails(nil)
+	m.registry.RetryDead(hookID)
 	time.Sleep(resubscribeWithin + time.Second)
 	settle()
 	if err := m.compare(); err != nil {
@@ -530,10 +565,55 @@ func (m *model) finish() error {
 			return fmt.Errorf("%v joined %q and never left", left, room)
 		}
 	}
+	if err := m.delivered(); err != nil {
+		return err
+	}
 	m.disk.mu.Lock()
 	defer m.disk.mu.Unlock()
+	if n := len(m.disk.events); n != 0 {
+		return fmt.Errorf("%d events remain in the store", n)
+	}
 	if n := len(m.disk.records) - len(m.registry.entries); n != 0 {
 		return fmt.Errorf("%d records too many are kept", n)
+	}
+	return nil
+}
+
+// delivered: the receiver has everything that was told, in order but for what it
+// rejected at first, and each event is the same each time that it comes.
+func (m *model) delivered() error {
+	bodies := make(map[string]string)
+	seqs := make(map[uint64]bool)
+	rejected := make(map[uint64]bool)
+	for _, try := range m.inbox.all() {
+		if _, ok := errors.AsType[*RejectedError](try.err); ok && len(try.Events) == 1 {
+			rejected[try.Events[0].Position] = true
+		}
+	}
+	last := uint64(0)
+	for _, e := range m.inbox.taken {
+		body := string(e.JSON())
+		switch known, again := bodies[e.ID()]; {
+		case again && known != body:
+			return fmt.Errorf("event %s was %s and is %s", e.ID(), known, body)
+		case again:
+			continue
+		case e.Position < last && !rejected[e.Position]:
+			return fmt.Errorf("event %s came after %d", e.ID(), last)
+		}
+		last = max(last, e.Position)
+		bodies[e.ID()] = body
+		seqs[decoded[struct{ Seq uint64 }](e.JSON()).Seq] = true
+	}
+	for id := range m.events {
+		if bodies[id] == "" {
+			return fmt.Errorf("event %s was told to the listener, and not to the receiver", id)
+		}
+	}
+	for _, c := range m.log {
+		if !seqs[c.Seq] {
+			return fmt.Errorf("seq %d, %s of %s, was not told to the receiver", c.Seq, c.Type, c.SessionID)
+		}
 	}
 	return nil
 }

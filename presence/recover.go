@@ -46,6 +46,8 @@ func (r *Registry) Open(store Store) {
 func (r *Registry) restore(kept *Kept) {
 	r.stream, r.key = kept.Meta.Stream, kept.Meta.Key
 	r.seq, r.told = kept.Meta.Seq, kept.Meta.Announced
+	r.position = kept.Meta.Position
+	r.outbox.restore(kept)
 	now := time.Now()
 	until := now.Add(r.settings.Load().RecoveryGrace)
 	// those who were there first come first
@@ -194,6 +196,7 @@ func (r *Registry) Close() {
 			}
 		}
 	}
+	r.outbox.close()
 	r.flush()
 	if r.journal.marked < r.told { // or it would all be told again
 		r.flush()
@@ -203,6 +206,9 @@ func (r *Registry) Close() {
 		r.stopWriting()
 	}
 	r.tellWaiting()
+	if r.keeping && r.journal.failed != nil {
+		r.outbox.lose()
+	}
 	for _, e := range r.entries {
 		e.stopExpiry()
 		e.forgetUpdate()

@@ -44,6 +44,8 @@ type Registry struct {
 	keeping  bool           // the process ends, and those who are connected are kept
 	closed   bool
 	journal  *journal
+	position uint64 // of the last event
+	outbox   outbox // has a lock of its own
 }
 
 // entry is what the registry holds for a session.
@@ -96,6 +98,7 @@ func NewRegistry(c Config) (*Registry, error) {
 		return nil, err
 	}
 	r.stream = base64.RawURLEncoding.EncodeToString(raw[:streamBytes])
+	r.outbox.logger = c.Logger
 	r.key = raw[streamBytes:]
 	return r, nil
 }
@@ -141,6 +144,7 @@ func (r *Registry) SetLogger(l *slog.Logger) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	r.logger = l
+	r.outbox.setLogger(l)
 }
 
 // Silence stops announcements to peers, for a broker that is about to end all
@@ -280,6 +284,9 @@ func (r *Registry) tell(c Change) {
 	c.Stream = r.stream
 	if c.will != nil {
 		go c.will.carryOut(r.broker)
+	}
+	if c.event != nil {
+		r.outbox.add(c.event)
 	}
 	if r.listener != nil {
 		r.listener.Changed(c)

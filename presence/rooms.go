@@ -86,6 +86,20 @@ func (r *Registry) leaveRoom(e *entry, room string, c Change) {
 	r.change(e, c)
 }
 
+// TellSubscription has announcers told, if any wants to be, that a session has
+// subscribed to a destination or unsubscribed. It is called with the session's
+// lock held.
+func (r *Registry) TellSubscription(s *stomp.Session, t Type, destination string) {
+	if !r.outbox.wants(t) {
+		return
+	}
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if e := r.entries[s.ID()]; e != nil && e.session == s {
+		r.record(Change{View: e.view, Type: t, At: time.Now(), Destination: destination})
+	}
+}
+
 // leaveForgottenRooms takes a session that returned out of the rooms that it
 // did not subscribe to again.
 func (r *Registry) leaveForgottenRooms(e *entry, epoch int) {

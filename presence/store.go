@@ -28,6 +28,8 @@ type Meta struct {
 	Seq uint64 `json:"seq"`
 	// Announced is the number up to which changes were announced.
 	Announced uint64 `json:"announced"`
+	// Position is that of the last event.
+	Position uint64 `json:"position,omitempty"`
 	// Alive is when the process was last known to run.
 	Alive time.Time `json:"alive"`
 }
@@ -40,6 +42,13 @@ type Batch struct {
 	Put     []*Record
 	Delete  []string // session ids
 	Changes []*KeptChange
+	// PutEvents are those that announcers are to be told, DeleteEvents the
+	// positions of those that none has to be told any more.
+	PutEvents    []*Event
+	DeleteEvents []uint64
+	// Announcers, unless nil, are all that there are: they replace those that
+	// were kept.
+	Announcers []*AnnouncerState
 }
 
 // Kept is what a store has.
@@ -48,6 +57,29 @@ type Kept struct {
 	Records []*Record
 	// Changes are those that were not announced, in order.
 	Changes []*KeptChange
+	// Events are those that some announcer may not have been told, in order.
+	Events     []*Event
+	Announcers []*AnnouncerState
+}
+
+// AnnouncerState is how far an announcer has got.
+type AnnouncerState struct {
+	ID string `json:"id"`
+	// Cursor is the position up to which all is told or given up, but for
+	// what is in Dead.
+	Cursor uint64 `json:"cursor"`
+	// Dead are the events that the receiver rejected, oldest first.
+	Dead []DeadLetter `json:"dead,omitempty"`
+}
+
+// DeadLetter is an event that a receiver rejected.
+type DeadLetter struct {
+	Position uint64    `json:"position"`
+	Status   int       `json:"status,omitempty"` // of HTTP
+	Error    string    `json:"error"`
+	At       time.Time `json:"at"`
+	// Again says that it is to be tried once more.
+	Again bool `json:"again,omitempty"`
 }
 
 // Record is what is kept of a session.

@@ -1,6 +1,7 @@
 package presence
 
 import (
+	"context"
 	"encoding/json"
 	"errors"
 	"maps"
@@ -21,6 +22,8 @@ type memoryStore struct {
 	meta    Meta
 	records map[string][]byte
 	changes map[uint64][]byte
+	events  map[uint64][]byte
+	states  [][]byte // of announcers
 	commits int
 	clears  int
 
@@ -28,7 +31,7 @@ type memoryStore struct {
 }
 
 func newMemoryStore() *memoryStore {
-	return &memoryStore{records: make(map[string][]byte), changes: make(map[uint64][]byte)}
+	return &memoryStore{records: make(map[string][]byte), changes: make(map[uint64][]byte), events: make(map[uint64][]byte)}
 }
 
 // process is a store as one process has it open.
@@ -74,6 +77,12 @@ func (p *process) Load() (*Kept, error) {
 	for _, seq := range slices.Sorted(maps.Keys(p.changes)) {
 		kept.Changes = append(kept.Changes, decoded[KeptChange](p.changes[seq]))
 	}
+	for _, position := range slices.Sorted(maps.Keys(p.events)) {
+		kept.Events = append(kept.Events, decoded[Event](p.events[position]))
+	}
+	for _, state := range p.states {
+		kept.Announcers = append(kept.Announcers, decoded[AnnouncerState](state))
+	}
 	return kept, nil
 }
 
@@ -92,6 +101,8 @@ func (p *process) Commit(b *Batch) error {
 	if b.Reset {
 		clear(p.records)
 		clear(p.changes)
+		clear(p.events)
+		p.states = nil
 	}
 	p.meta = b.Meta
 	p.commits++
@@ -103,6 +114,18 @@ func (p *process) Commit(b *Batch) error {
 	}
 	for _, c := range b.Changes {
 		p.changes[c.Seq] = encoded(c)
+	}
+	for _, position := range b.DeleteEvents {
+		delete(p.events, position)
+	}
+	for _, e := range b.PutEvents {
+		p.events[e.Position] = encoded(e)
+	}
+	if b.Announcers != nil {
+		p.states = nil
+		for _, state := range b.Announcers {
+			p.states = append(p.states, encoded(state))
+		}
 	}
 	maps.DeleteFunc(p.changes, func(seq uint64, _ []byte) bool { return seq <= b.Meta.Announced })
 	return nil
@@ -116,6 +139,8 @@ func (p *process) Clear() error {
 	p.meta = Meta{}
 	clear(p.records)
 	clear(p.changes)
+	clear(p.events)
+	p.states = nil
 	return nil
 }
 
@@ -147,8 +172,9 @@ type computer struct {
 	disk     *memoryStore
 	settings Settings
 	*server
-	store *process
-	dead  []*server
+	store      *process
+	dead       []*server
+	announcers []AnnouncerConfig // of the next process
 }
 
 func newComputer(t testing.TB, settings Settings) *computer {
@@ -162,6 +188,7 @@ func (c *computer) boot(t testing.TB) {
 	t.Helper()
 	c.server = newServerWith(t, c.settings, registryItself)
 	c.store = c.disk.open()
+	c.registry.SetAnnouncers(c.announcers)
 	c.registry.Open(c.store)
 }
 
@@ -172,6 +199,7 @@ func (c *computer) crash() {
 	c.registry.mu.Lock()
 	c.registry.silent, c.registry.closed = true, true
 	c.registry.mu.Unlock()
+	cut(c.registry)
 	c.dead = append(c.dead, c.server)
 	c.server.close()
 }
@@ -182,7 +210,13 @@ func (c *computer) exit() bool {
 	for _, s := range c.broker.Sessions() {
 		s.End(stomp.End{Reason: stomp.ReasonServerShutdown})
 	}
+	ctx, cancel := context.WithTimeout(context.Background(), 3*time.Second)
+	defer cancel()
+	if kept {
+		c.registry.StopAnnouncers(ctx)
+	}
 	c.registry.Close()
+	c.registry.StopAnnouncers(ctx)
 	c.dead = append(c.dead, c.server)
 	c.server.close()
 	return kept
@@ -195,8 +229,16 @@ func onComputer(t *testing.T, settings Settings, test func(t *testing.T, c *comp
 		c := newComputer(t, settings)
 		defer func() {
 			c.registry.Close()
+			cut(c.registry)
 			c.server.close()
 		}()
 		test(t, c)
 	})
+}
+
+// cut ends what the registry has to do with its announcers, at once.
+func cut(r *Registry) {
+	ctx, cancel := context.WithCancel(context.Background())
+	cancel()
+	r.StopAnnouncers(ctx)
 }

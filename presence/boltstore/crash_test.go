@@ -50,8 +50,13 @@ func child(tb testing.TB, what, path string) *exec.Cmd {
 
 // crashBatch is the n-th batch: what is kept after it is known from n alone.
 func crashBatch(n uint64) *presence.Batch {
-	b := &presence.Batch{Meta: metaOf(10*n, 10*(n-1))}
+	b := &presence.Batch{
+		Meta: metaOf(10*n, 10*(n-1)), PutEvents: events(10*n, 10*n+9),
+		Announcers: []*presence.AnnouncerState{announcer("a", 10*n-1), announcer(fmt.Sprint("b", n), 0)},
+	}
+	b.Meta.Position = 10*n + 9
 	for i := range uint64(10) {
+		b.DeleteEvents = append(b.DeleteEvents, 10*(n-1)+i)
 		b.Put = append(b.Put, fullRecord(fmt.Sprintf("session-%06d", 10*n+i)))
 		b.Changes = append(b.Changes, fullChange(fmt.Sprintf("session-%06d", 10*n+i), 10*(n-1)+i+1))
 		if n > 50 {
@@ -79,7 +84,7 @@ func crashKept(n uint64) *presence.Kept {
 		kept.Records = append(kept.Records, crashBatch(i).Put...)
 	}
 	last := crashBatch(n)
-	kept.Meta, kept.Changes = last.Meta, last.Changes
+	kept.Meta, kept.Changes, kept.Events, kept.Announcers = last.Meta, last.Changes, last.PutEvents, last.Announcers
 	return kept
 }
 

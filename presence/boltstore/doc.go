@@ -11,10 +11,13 @@
 //	    "meta"                            crc, sum, presence.Meta
 //	    "sessions"                        session id -> crc, presence.Record
 //	    "changes"                         seq        -> crc, presence.KeptChange
+//	    "events"                          position   -> crc, presence.Event
+//	    "announcers"                      id         -> crc, presence.AnnouncerState
 //
-// seq is big endian, 8 bytes; records are JSON. crc is a CRC-32C of the broker,
+// The last two are there where there were announcers. seq and position are big
+// endian, 8 bytes; records are JSON. crc is a CRC-32C of the broker,
 // the kind of the record, its key and its JSON, in 4 bytes, and sum adds up
-// those of all sessions and changes of the broker, in 8: bbolt itself has no
+// those of all records of the broker, in 8: bbolt itself has no
 // checksums but on its two headers.
 //
 // # What it guarantees

@@ -79,7 +79,7 @@ type examination struct {
 // sums are the sum that a broker should have, and the one that it has.
 type sums struct {
 	want, have uint64
-	parts      int // the meta record and the two buckets
+	parts      int // the meta record and the two buckets that every broker has
 }
 
 type meta struct {
@@ -422,6 +422,8 @@ func (x *examination) bucket(path []string) error {
 	case len(path) == 2 && (path[1] == sessionsKey || path[1] == changesKey):
 		x.sums[broker].parts++
 		return nil
+	case len(path) == 2 && (path[1] == eventsKey || path[1] == announcersKey):
+		return nil // a broker may do without
 	}
 	return damaged("there is a bucket %q", path)
 }

@@ -27,7 +27,10 @@ func written(tb testing.TB) (path string, data []byte) {
 		tb.Fatal(err)
 	}
 	for i := range 5 {
-		commit(tb, f.Store("chat"), benchBatch(100*i, 100))
+		batch := benchBatch(100*i, 100)
+		batch.PutEvents = events(uint64(100*i+1), uint64(100*i+100))
+		batch.Announcers = []*presence.AnnouncerState{announcer("https://app.internal/hooks", uint64(i))}
+		commit(tb, f.Store("chat"), batch)
 	}
 	commit(tb, f.Store("small"), &presence.Batch{Meta: metaOf(1, 0), Put: []*presence.Record{fullRecord("aaaaaaaa")}, Changes: []*presence.KeptChange{fullChange("aaaaaaaa", 1)}})
 	if err := f.Close(); err != nil {
@@ -244,6 +247,25 @@ func TestDamaged(t *testing.T) {
 		{"a session too short", changed(t, inBroker(func(b *bbolt.Bucket) error { return b.Bucket([]byte("sessions")).Put([]byte("x"), []byte("x")) }))},
 		{"meta missing", changed(t, inBroker(func(b *bbolt.Bucket) error { return b.Delete([]byte("meta")) }))},
 		{"changes missing", changed(t, inBroker(func(b *bbolt.Bucket) error { return b.DeleteBucket([]byte("changes")) }))},
+		{"an event missing", changed(t, inBroker(func(b *bbolt.Bucket) error {
+			k, _ := b.Bucket([]byte("events")).Cursor().First()
+			return b.Bucket([]byte("events")).Delete(bytes.Clone(k))
+		}))},
+		{"an event changed", changed(t, inBroker(func(b *bbolt.Bucket) error {
+			k, v := b.Bucket([]byte("events")).Cursor().First()
+			return b.Bucket([]byte("events")).Put(bytes.Clone(k), bytes.Replace(v, []byte("Mina"), []byte("Nina"), 1))
+		}))},
+		{"all events missing", changed(t, inBroker(func(b *bbolt.Bucket) error { return b.DeleteBucket([]byte("events")) }))},
+		{"announcers missing", changed(t, inBroker(func(b *bbolt.Bucket) error { return b.DeleteBucket([]byte("announcers")) }))},
+		{"a cursor changed", changed(t, inBroker(func(b *bbolt.Bucket) error {
+			k, v := b.Bucket([]byte("announcers")).Cursor().First()
+			return b.Bucket([]byte("announcers")).Put(bytes.Clone(k), bytes.Replace(v, []byte(`"cursor":4`), []byte(`"cursor":9`), 1))
+		}))},
+		{"an event in another's place", changed(t, inBroker(func(b *bbolt.Bucket) error {
+			_, v := b.Bucket([]byte("events")).Cursor().First()
+			last, _ := b.Bucket([]byte("events")).Cursor().Last()
+			return b.Bucket([]byte("events")).Put(bytes.Clone(last), bytes.Clone(v))
+		}))},
 		{"a bucket of nobody", changed(t, func(tx *bbolt.Tx) error { _, err := tx.CreateBucket([]byte("zzz")); return err })},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
@@ -391,8 +413,8 @@ func TestRandomDamage(t *testing.T) {
 			t.Errorf("round %d: it was found good, but %v", i, err)
 		} else if n := len(kept.Records); n > 0 {
 			loaded++
-			if n != int(kept.Meta.Seq) {
-				t.Errorf("round %d: %d records with seq %d", i, n, kept.Meta.Seq)
+			if n != int(kept.Meta.Seq) || n != len(kept.Events) || len(kept.Announcers) != 1 {
+				t.Errorf("round %d: %d records and %d events with seq %d", i, n, len(kept.Events), kept.Meta.Seq)
 			}
 		} else if len(data) > 0 {
 			t.Errorf("round %d: everything is gone, and nobody is told", i)

@@ -15,12 +15,14 @@ import (
 
 // The names of what is in the file.
 const (
-	marker      = "\x00caddy-stomp presence"
-	schemaKey   = "schema"
-	schema      = "1"
-	metaKey     = "meta"
-	sessionsKey = "sessions"
-	changesKey  = "changes"
+	marker        = "\x00caddy-stomp presence"
+	schemaKey     = "schema"
+	schema        = "1"
+	metaKey       = "meta"
+	sessionsKey   = "sessions"
+	changesKey    = "changes"
+	eventsKey     = "events"     // made with the first event
+	announcersKey = "announcers" // made with the first announcer
 )
 
 var castagnoli = crc32.MakeTable(crc32.Castagnoli)
@@ -131,9 +133,11 @@ func (s *store) Commit(batch *presence.Batch) error {
 // commit is a batch that is encoded, which is done before anybody is kept
 // waiting.
 type commit struct {
-	meta     []byte // without its sum and checksum
-	sessions []pair
-	changes  []pair
+	meta       []byte // without its sum and checksum
+	sessions   []pair
+	changes    []pair
+	events     []pair
+	announcers []pair
 }
 
 func (s *store) encode(batch *presence.Batch) (c commit, err error) {
@@ -155,17 +159,40 @@ func (s *store) encode(batch *presence.Batch) (c commit, err error) {
 			return c, fmt.Errorf("encoding change %d: %w", k.Seq, err)
 		}
 	}
-	c.meta = e.value(0)
-	c.sessions = make([]pair, len(batch.Put))
-	for i, r := range batch.Put {
-		c.sessions[i] = e.sealed(sessionsKey, []byte(r.SessionID), 1+i)
+	for _, event := range batch.PutEvents {
+		if err := e.add(crcSize, event); err != nil {
+			return c, fmt.Errorf("encoding event %d: %w", event.Position, err)
+		}
 	}
-	c.changes = make([]pair, len(changes))
-	for i, k := range changes {
-		c.changes[i] = e.sealed(changesKey, binary.BigEndian.AppendUint64(nil, k.Seq), 1+len(batch.Put)+i)
+	for _, a := range batch.Announcers {
+		if err := e.add(crcSize, a); err != nil {
+			return c, fmt.Errorf("encoding announcer %q: %w", a.ID, err)
+		}
+	}
+	// the buffer does not move any more
+	c.meta = e.value(0)
+	next := 1
+	seal := func(bucket string, key []byte) pair {
+		next++
+		return e.sealed(bucket, key, next-1)
+	}
+	for _, r := range batch.Put {
+		c.sessions = append(c.sessions, seal(sessionsKey, []byte(r.SessionID)))
+	}
+	for _, k := range changes {
+		c.changes = append(c.changes, seal(changesKey, number(k.Seq)))
+	}
+	for _, event := range batch.PutEvents {
+		c.events = append(c.events, seal(eventsKey, number(event.Position)))
+	}
+	for _, a := range batch.Announcers {
+		c.announcers = append(c.announcers, seal(announcersKey, []byte(a.ID)))
 	}
 	return c, nil
 }
+
+// number is a key whose order is that of numbers.
+func number(n uint64) []byte { return binary.BigEndian.AppendUint64(nil, n) }
 
 func (c *commit) apply(tx *bbolt.Tx, s *store, batch *presence.Batch) error {
 	if batch.Reset {
@@ -203,6 +230,9 @@ func (c *commit) apply(tx *bbolt.Tx, s *store, batch *presence.Batch) error {
 	for _, p := range c.changes {
 		w.put(changes, p)
 	}
+	if err := c.applyEvents(root, &w, batch); err != nil {
+		return err
+	}
 	if w.err != nil {
 		return w.err
 	}
@@ -210,6 +240,45 @@ func (c *commit) apply(tx *bbolt.Tx, s *store, batch *presence.Batch) error {
 	binary.BigEndian.PutUint64(c.meta[crcSize:], w.sum)
 	binary.BigEndian.PutUint32(c.meta, checksum(s.broker, "", []byte(metaKey), c.meta[crcSize:]))
 	return root.Put([]byte(metaKey), c.meta)
+}
+
+// applyEvents changes the outbox, which is there once it was needed.
+func (c *commit) applyEvents(root *bbolt.Bucket, w *writer, batch *presence.Batch) error {
+	if len(c.events) > 0 || len(batch.DeleteEvents) > 0 {
+		events, err := root.CreateBucketIfNotExists([]byte(eventsKey))
+		if err != nil {
+			return err
+		}
+		for _, position := range batch.DeleteEvents {
+			w.delete(events, number(position))
+		}
+		for _, p := range c.events {
+			w.put(events, p)
+		}
+	}
+	if batch.Announcers == nil {
+		return nil
+	}
+	announcers := root.Bucket([]byte(announcersKey))
+	if announcers == nil && len(c.announcers) == 0 {
+		return nil
+	}
+	announcers, err := root.CreateBucketIfNotExists([]byte(announcersKey))
+	if err != nil {
+		return err
+	}
+	var before [][]byte // not deleted under the cursor
+	cursor := announcers.Cursor()
+	for k, _ := cursor.First(); k != nil; k, _ = cursor.Next() {
+		before = append(before, bytes.Clone(k))
+	}
+	for _, k := range before {
+		w.delete(announcers, k)
+	}
+	for _, p := range c.announcers {
+		w.put(announcers, p)
+	}
+	return nil
 }
 
 // writer changes buckets, and keeps their sum, until there is an error.
@@ -295,6 +364,20 @@ func (s *store) load(tx *bbolt.Tx, kept *presence.Kept) error {
 		}
 		return nil
 	})
+	if err == nil && root.Bucket([]byte(eventsKey)) != nil {
+		err = s.each(root, eventsKey, &sum, func(body []byte) error {
+			e := new(presence.Event)
+			kept.Events = append(kept.Events, e)
+			return json.Unmarshal(body, e)
+		})
+	}
+	if err == nil && root.Bucket([]byte(announcersKey)) != nil {
+		err = s.each(root, announcersKey, &sum, func(body []byte) error {
+			a := new(presence.AnnouncerState)
+			kept.Announcers = append(kept.Announcers, a)
+			return json.Unmarshal(body, a)
+		})
+	}
 	if err == nil && sum != sumOf(value) {
 		err = fmt.Errorf("records of %q are missing", s.broker)
 	}

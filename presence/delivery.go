@@ -1,0 +1,481 @@
+package presence
+
+import (
+	"context"
+	"errors"
+	"log/slog"
+	"slices"
+	"time"
+)
+
+// delivery is how an announcer gets its events: one batch at a time, oldest
+// first, by a goroutine that lives while there is something to tell. Its fields
+// are guarded by outbox.mu.
+type delivery struct {
+	*outbox
+	id       string
+	guest    Announcer
+	settings DeliverySettings
+	types    typeSet
+	circuit  *Circuit
+	slots    chan struct{}
+
+	queue  []*Event // oldest first
+	again  []*Event // dead letters that are to be tried once more: before all others
+	flight []*Event // the batch that is being tried, which is in neither
+	retold bool     // flight is of again
+	parts  []int    // sizes of the next batches, which are parts of one that was rejected
+	dead   []buried
+	bytes  int // of queue, again and flight
+	graves int // bytes of dead
+
+	running bool
+	ended   chan struct{} // closed when it runs no more
+	wake    chan struct{} // there may be something to do
+	leaving bool          // no configuration names it
+	stopped bool
+	off     error     // the receiver wants nothing any more
+	attempt int       // how often flight was tried
+	row     int       // dead letters in a row
+	until   time.Time // nothing is tried before, for rejected batches in a row
+	call    *call     // under way
+	lastErr error     // nil: the last call went well
+	lastAt  time.Time // when lastErr came
+
+	n              counters
+	drops, rejects burst
+}
+
+// buried is a dead letter with its event.
+type buried struct {
+	event *Event
+	DeadLetter
+}
+
+// The bounds of the dead letters of an announcer; beyond, the oldest are dropped.
+const (
+	maxDead      = 1000
+	maxDeadBytes = 16 << 20
+)
+
+// patientFor is how many dead letters in a row make no pause: a batch full of
+// them is looked through at once, a receiver that rejects everything is not
+// flooded.
+const patientFor = 8
+
+// configure puts settings in force. With o.mu held.
+func (d *delivery) configure(c AnnouncerConfig) {
+	d.guest, d.settings, d.slots = c.Announcer, c.WithDefaults(), c.Slots
+	d.types = typesOf(d.settings.Types...)
+	d.leaving, d.off = false, nil
+	switch {
+	case c.Circuit != nil:
+		d.circuit = c.Circuit
+	case d.circuit == nil:
+		d.circuit = new(Circuit)
+	}
+	d.drops.log = func(n int) {
+		d.logger.Warn("events were given up: the announcer does not keep up", "announcer", d.id, "dropped", n)
+	}
+	d.rejects.log = func(n int) {
+		d.logger.Warn("the announcer rejects events; they are dead letters", "announcer", d.id, "rejected", n, "error", d.lastErr)
+	}
+	if d.wake == nil {
+		d.wake = make(chan struct{}, 1)
+	}
+	d.bound()
+	d.hasten() // what was wrong may have been mended
+	d.start()
+}
+
+// hold counts an event. With o.mu held.
+func (d *delivery) hold(e *Event) {
+	e.holders++
+	d.bytes += e.size
+}
+
+// let is the end of events here. With o.mu held.
+func (d *delivery) let(events []*Event) {
+	for _, e := range events {
+		d.bytes -= e.size
+		d.release(e)
+	}
+}
+
+// add takes an event that the announcer wants. With o.mu held.
+func (d *delivery) add(e *Event) {
+	d.hold(e)
+	d.queue = append(d.queue, e)
+	d.bound()
+	d.start()
+}
+
+// count is how many events wait. With o.mu held.
+func (d *delivery) count() int { return len(d.queue) + len(d.again) + len(d.flight) }
+
+// bound gives up what is too much or too old. With o.mu held.
+func (d *delivery) bound() {
+	over := 0
+	count, bytes := d.count(), d.bytes
+	oldest := time.Now().Add(-d.settings.MaxAge)
+	for _, e := range d.queue {
+		tooMuch := count-over > d.settings.Pending || bytes > d.settings.PendingBytes
+		if (!tooMuch || count-over == 1) && e.Since.After(oldest) { // the last one stays, however small the bounds are
+			break
+		}
+		over++
+		bytes -= e.size
+	}
+	if over > 0 {
+		d.giveUp(d.take(over))
+	}
+	if d.call == nil && !d.retold && len(d.flight) > 0 && !d.flight[0].Since.After(oldest) {
+		expired := slices.IndexFunc(d.flight, func(e *Event) bool { return e.Since.After(oldest) })
+		if expired < 0 {
+			expired = len(d.flight)
+		}
+		d.giveUp(d.flight[:expired])
+		d.queue = append(d.flight[expired:], d.queue...)
+		d.flight = nil
+	}
+}
+
+// take removes the first events of the queue. With o.mu held.
+func (d *delivery) take(n int) []*Event {
+	taken := slices.Clone(d.queue[:n])
+	clear(d.queue[:n])
+	if d.queue = d.queue[n:]; len(d.queue) == 0 {
+		d.queue = nil
+	}
+	return taken
+}
+
+func (d *delivery) giveUp(events []*Event) {
+	if len(events) > 0 {
+		d.n.dropped += uint64(len(events))
+		d.drops.add(len(events), d.outbox)
+		d.let(events)
+	}
+}
+
+// drop forgets everything. With o.mu held.
+func (d *delivery) drop() {
+	d.let(slices.Concat(d.flight, d.again, d.queue))
+	for _, b := range d.dead {
+		d.release(b.event)
+	}
+	d.queue, d.again, d.flight, d.dead = nil, nil, nil, nil
+}
+
+// bury makes an event a dead letter. With o.mu held.
+func (d *delivery) bury(e *Event, letter DeadLetter) {
+	e.holders++
+	d.graves += e.size
+	d.dead = append(d.dead, buried{e, letter})
+	for len(d.dead) > maxDead || d.graves > maxDeadBytes && len(d.dead) > 1 {
+		oldest := d.dead[0].event
+		d.dead = slices.Delete(d.dead, 0, 1)
+		d.graves -= oldest.size
+		d.n.dropped++
+		d.drops.add(1, d.outbox)
+		d.release(oldest)
+	}
+}
+
+// exhume has the dead letters tried again. With o.mu held.
+func (d *delivery) exhume() int {
+	n := len(d.dead)
+	for _, b := range d.dead {
+		d.bytes += b.event.size
+		d.again = append(d.again, b.event)
+	}
+	d.dead, d.graves, d.row, d.until, d.dirty = nil, 0, 0, time.Time{}, true
+	slices.SortFunc(d.again, byPosition)
+	d.wakeUp()
+	d.start()
+	return n
+}
+
+// state is what is kept. With o.mu held.
+func (d *delivery) state() *AnnouncerState {
+	s := &AnnouncerState{ID: d.id, Cursor: d.last}
+	flight, again := d.flight, d.again
+	if d.retold {
+		flight, again = nil, slices.Concat(flight, again)
+	}
+	switch {
+	case len(flight) > 0:
+		s.Cursor = flight[0].Position - 1
+	case len(d.queue) > 0:
+		s.Cursor = d.queue[0].Position - 1
+	}
+	for _, e := range again {
+		s.Dead = append(s.Dead, DeadLetter{Position: e.Position, Again: true})
+	}
+	for _, b := range d.dead {
+		s.Dead = append(s.Dead, b.DeadLetter)
+	}
+	return s
+}
+
+// start starts the goroutine if there is something to tell. With o.mu held.
+func (d *delivery) start() {
+	if !d.running && !d.stopped && d.off == nil && d.count() > 0 {
+		d.running, d.ended = true, make(chan struct{})
+		go d.run()
+	}
+}
+
+// wakeUp has the goroutine look again. With o.mu held.
+func (d *delivery) wakeUp() {
+	select {
+	case d.wake <- struct{}{}:
+	default:
+	}
+}
+
+// hasten has it try at once. With o.mu held.
+func (d *delivery) hasten() {
+	d.until = time.Time{}
+	d.circuit.hasten()
+	d.wakeUp()
+}
+
+// await returns when the goroutine has nothing to tell any more, or ctx ends.
+func (d *delivery) await(ctx context.Context) {
+	d.mu.Lock()
+	running, ended := d.running, d.ended
+	d.mu.Unlock()
+	if running {
+		select {
+		case <-ended:
+		case <-ctx.Done():
+		}
+	}
+}
+
+func (d *delivery) run() {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	for d.load() {
+		wait, changed := time.Until(d.until), (<-chan struct{})(nil)
+		if wait <= 0 {
+			wait, changed = d.circuit.enter()
+		}
+		if wait <= 0 {
+			d.try()
+			continue
+		}
+		d.mu.Unlock()
+		later := time.NewTimer(min(wait, maxBackoff)) // and then what is too old is looked for
+		select {
+		case <-later.C:
+		case <-changed:
+		case <-d.wake:
+		}
+		later.Stop()
+		d.mu.Lock()
+	}
+	d.running = false
+	close(d.ended)
+}
+
+// load makes flight the batch to be tried next; it returns false if there is
+// none. With o.mu held.
+func (d *delivery) load() bool {
+	d.encode()
+	d.bound()
+	if d.stopped || d.off != nil || d.count() == 0 {
+		return false
+	}
+	if len(d.flight) > 0 {
+		return true
+	}
+	from, most := &d.queue, d.settings.Batch
+	if d.retold = len(d.again) > 0; d.retold {
+		from = &d.again
+	}
+	if len(d.parts) > 0 {
+		most, d.parts = min(most, d.parts[len(d.parts)-1]), d.parts[:len(d.parts)-1]
+	}
+	n, size := 0, 2
+	for n < min(most, len(*from)) {
+		size += len((*from)[n].JSON()) + 1
+		if n > 0 && size > d.settings.BatchBytes {
+			break
+		}
+		n++
+	}
+	if d.retold {
+		d.flight, d.again = slices.Clone(d.again[:n]), slices.Delete(d.again, 0, n)
+	} else {
+		d.flight = d.take(n)
+	}
+	d.attempt = 0
+	return true
+}
+
+// encode encodes what is next, which would take long with the lock. With o.mu
+// held, which is released meanwhile.
+func (d *delivery) encode() {
+	if len(d.flight) > 0 {
+		return
+	}
+	next := d.queue
+	if len(d.again) > 0 {
+		next = d.again
+	}
+	next = slices.Clone(next[:min(len(next), d.settings.Batch)])
+	most := d.settings.BatchBytes
+	d.mu.Unlock()
+	defer d.mu.Lock()
+	for _, e := range next {
+		if most -= len(e.JSON()); most < 0 {
+			return
+		}
+	}
+}
+
+// unload puts the batch back. With o.mu held.
+func (d *delivery) unload() {
+	if d.retold {
+		d.again = append(d.flight, d.again...)
+	} else {
+		d.queue = append(d.flight, d.queue...)
+	}
+	d.flight, d.attempt = nil, 0
+}
+
+// call is one of an announcer.
+type call struct {
+	ctx    context.Context
+	cancel context.CancelFunc
+	done   chan struct{}
+}
+
+// callGrace is how long a call may take to return after its context has ended.
+const callGrace = time.Second
+
+// finish returns when the call has, or soon after ctx ends.
+func (c *call) finish(ctx context.Context) {
+	select {
+	case <-c.done:
+		return
+	case <-ctx.Done():
+		c.cancel()
+	}
+	late := time.NewTimer(callGrace)
+	defer late.Stop()
+	select {
+	case <-c.done:
+	case <-late.C:
+	}
+}
+
+// try calls the announcer. With o.mu held, which is released meanwhile.
+func (d *delivery) try() {
+	d.attempt++
+	batch := EventBatch{ID: batchID(d.flight), Attempt: d.attempt, Events: slices.Clone(d.flight)}
+	c := &call{done: make(chan struct{})}
+	c.ctx, c.cancel = context.WithCancel(context.Background())
+	d.call = c
+	guest, timeout, slots, circuit := d.guest, d.settings.Timeout, d.slots, d.circuit
+	d.mu.Unlock()
+
+	took, err := c.carryOut(guest, batch, timeout, slots)
+
+	d.mu.Lock()
+	d.call = nil
+	interrupted := err != nil && c.ctx.Err() != nil // by us; it is no fault of the receiver
+	c.cancel()
+	close(c.done)
+	if took > 0 {
+		d.n.took(took)
+	}
+	if interrupted || len(d.flight) == 0 { // dropped while the announcer did not return
+		d.attempt = max(0, d.attempt-1)
+		circuit.leave()
+		return
+	}
+	d.judge(err, circuit)
+}
+
+// carryOut makes the call; took is 0 if it was cut off before.
+func (c *call) carryOut(a Announcer, b EventBatch, timeout time.Duration, slots chan struct{}) (took time.Duration, err error) {
+	if slots != nil {
+		select {
+		case slots <- struct{}{}:
+			defer func() { <-slots }()
+		case <-c.ctx.Done():
+			return 0, c.ctx.Err()
+		}
+	}
+	ctx, cancel := context.WithTimeout(c.ctx, timeout)
+	defer cancel()
+	began := time.Now()
+	err = announce(ctx, a, b)
+	return max(time.Since(began), 1), err
+}
+
+// judge decides what the end of a call means for the batch. With o.mu held,
+// which is released meanwhile.
+func (d *delivery) judge(err error, circuit *Circuit) {
+	d.lastErr, d.lastAt = err, time.Now()
+	rejected, isRejected := errors.AsType[*RejectedError](err)
+	gone, isGone := errors.AsType[*GoneError](err)
+	answered, opened := false, false
+	if err == nil || isRejected || isGone {
+		answered = circuit.ok()
+	}
+	switch {
+	case err == nil:
+		d.n.delivered += uint64(len(d.flight))
+		d.let(d.flight)
+		d.flight, d.row = nil, 0
+	case isGone:
+		d.unload()
+		d.off = gone
+	case isRejected && len(d.flight) > 1:
+		n := len(d.flight)
+		d.parts = append(d.parts, n-n/2, n/2)
+		d.unload()
+	case isRejected:
+		d.reject(rejected)
+	default:
+		d.n.retried++
+		var after time.Duration
+		if retry, ok := errors.AsType[*RetryError](err); ok {
+			after = retry.After
+		}
+		opened = circuit.failed(after)
+	}
+	switch {
+	case isGone:
+		d.tell(slog.LevelWarn, "the receiver wants no events any more; until the next configuration it gets none", "error", err)
+	case answered:
+		d.tell(slog.LevelInfo, "the announcer answers again")
+	case opened:
+		d.tell(slog.LevelWarn, "the announcer fails; events wait for it", "error", err)
+	}
+}
+
+// reject makes the batch, which is one event, a dead letter. With o.mu held.
+func (d *delivery) reject(err *RejectedError) {
+	e := d.flight[0]
+	d.bury(e, DeadLetter{Position: e.Position, Status: err.Status, Error: err.Error(), At: d.lastAt})
+	d.let(d.flight)
+	d.flight = nil
+	d.n.rejected++
+	d.rejects.add(1, d.outbox)
+	if d.row++; d.row > patientFor {
+		d.until = time.Now().Add(backoff(d.row - patientFor))
+	}
+}
+
+// tell logs without the lock. With o.mu held.
+func (d *delivery) tell(level slog.Level, message string, args ...any) {
+	logger := d.logger
+	d.mu.Unlock()
+	defer d.mu.Lock()
+	logger.Log(context.Background(), level, message, append([]any{"announcer", d.id}, args...)...)
+}
