@@ -87,10 +87,8 @@ func (r *Registry) leaveRoom(e *entry, room string, c Change) {
 }
 
 // leaveForgottenRooms takes a session that returned out of the rooms that it
-// did not subscribe to again.
+// did not subscribe to again. With r.mu held.
 func (r *Registry) leaveForgottenRooms(e *entry, epoch int) {
-	r.mu.Lock()
-	defer r.mu.Unlock()
 	if e.session == nil || e.view.Epoch != epoch || r.entries[e.view.SessionID] != e || r.closed {
 		return
 	}

@@ -60,7 +60,7 @@ func (r *Registry) scope(room string, values []string) *scope {
 	}
 	s.feed = stomp.NewFeed(stomp.FeedConfig{
 		Header: frame.Header{{Name: frame.HdrContentType, Value: "application/json"}},
-		Reset:  s.resetBody,
+		Reset:  func(seq uint64) []byte { return resetBody(r.stream, seq) },
 		Keep:   keep,
 	})
 	if len(r.scopes) >= r.sweepAt {
