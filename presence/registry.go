@@ -25,6 +25,7 @@ type Registry struct {
 	logger *slog.Logger
 
 	updateEvery time.Duration // updateInterval, but in tests
+	feeds       *stomp.FeedBudget
 
 	settings  atomic.Pointer[compiled]
 	announced atomic.Uint64
@@ -93,7 +94,7 @@ func NewRegistry(c Config) (*Registry, error) {
 	r := &Registry{
 		updateEvery: updateInterval, logger: c.Logger, listener: c.Listener, sweepAt: sweepFrom,
 		entries: make(map[string]*entry), scopes: make(map[scopeKey]*scope), journal: newJournal(nil),
-		waiting: make(map[waiter]int),
+		waiting: make(map[waiter]int), feeds: stomp.NewFeedBudget(feedsKeep),
 	}
 	if err := r.Configure(c.Settings); err != nil {
 		return nil, err
