@@ -29,8 +29,8 @@ type Store interface {
 	// it back.
 	//
 	// An error for which [errors.Is] finds [ErrStoreInUse] refuses the
-	// configuration; after any other the broker goes on in memory, and says so
-	// in its health.
+	// configuration; after any other, or if it takes longer than 15 s, the
+	// broker goes on in memory, and says so in its health.
 	Open(broker string) (presence.Store, io.Closer, error)
 }
 
@@ -132,12 +132,33 @@ func (c *claim) openStore() (openStore, error) {
 	if c.opener == nil {
 		return openStore{}, nil
 	}
-	store, closer, err := c.opener.Open(c.name)
-	if errors.Is(err, ErrStoreInUse) {
-		return openStore{}, fmt.Errorf("store: %w", err)
+	opened := make(chan openStore, 1)
+	go func() {
+		store, closer, err := c.opener.Open(c.name)
+		opened <- openStore{store, closer, err}
+	}()
+	late := time.NewTimer(openTimeout)
+	defer late.Stop()
+	select {
+	case s := <-opened:
+		if errors.Is(s.err, ErrStoreInUse) {
+			return openStore{}, fmt.Errorf("store: %w", s.err)
+		}
+		return s, nil
+	case <-late.C:
+		go func() { // when the disk answers
+			s := <-opened
+			s.close()
+		}()
+		return openStore{err: errOpenTimeout}, nil
 	}
-	return openStore{store, closer, err}, nil
 }
+
+// openTimeout is how long a store may take to be opened, before the broker
+// starts without it: a file is read as a whole then.
+const openTimeout = 15 * time.Second
+
+var errOpenTimeout = fmt.Errorf("the store could not be opened within %s", openTimeout)
 
 // begin lets a new registry go on with what is in the store.
 func (s *openStore) begin(r *presence.Registry) {

@@ -81,16 +81,16 @@ func (s *scope) publish(changes []Change, overflow bool) {
 	if overflow {
 		// nobody can be told less than all of the roster, and none from before
 		s.snapshot = nil
-		s.feed.Append(last, s.resetBody(last))
+		s.feed.Append(last, resetBody(changes[len(changes)-1].Stream, last))
 		return
 	}
 	s.registry.announced.Add(uint64(len(changes)))
 	b := body{open: "[", end: "]"}
 	for i := range changes {
 		c := &changes[i]
-		w := newWireChange(s.registry.stream, c)
+		w := newWireChange(c)
 		if len(changes) >= compactFrom && (c.Type == Left || c.Type == Unreachable) {
-			w = compactWireChange(s.registry.stream, c)
+			w = compactWireChange(c)
 		}
 		if full := b.add(w); full != nil {
 			s.feed.Append(c.Seq-1, full)
@@ -100,9 +100,9 @@ func (s *scope) publish(changes []Change, overflow bool) {
 }
 
 // resetBody tells a peer that it missed changes up to seq.
-func (s *scope) resetBody(seq uint64) []byte {
+func resetBody(stream string, seq uint64) []byte {
 	b := body{open: "[", end: "]"}
-	b.add(wireChange{Stream: s.registry.stream, Seq: seq, Type: reset})
+	b.add(wireChange{Stream: stream, Seq: seq, Type: reset})
 	return b.take()
 }
 

@@ -2,7 +2,9 @@ package presence
 
 import (
 	"fmt"
+	"strings"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/caddy-stomp/caddy-stomp/stomp"
@@ -82,6 +84,51 @@ func TestRoomsOfReturnsDoNotAddUp(t *testing.T) {
 			c.hangUp(1006)
 			settle()
 			c = s.comeBack(t, stomp.Handshake{}, token)
+		}
+	})
+}
+
+// Attack: be in many rooms and talk, while somebody in each does not read. What
+// is kept for them is bounded over all rooms, and who has missed something is
+// told so, and is right as soon as he asks.
+func TestFeedsOfManyRoomsAreBounded(t *testing.T) {
+	inBubbleWith(t, Settings{Rooms: rooms}, func(t *testing.T, s *server) {
+		const limit, inRooms = 1 << 20, 30
+		s.registry.feeds = stomp.NewFeedBudget(limit)
+		s.registry.updateEvery = 0
+		talker := s.connect(t, "talker-001", stomp.ClientDataHeader, "0")
+		idle, attentive := s.connect(t, "idle-00001"), s.connect(t, "attentive-1")
+		for i := range inRooms {
+			room := fmt.Sprintf("/topic/rooms/%d", i)
+			talker.subscribe(room, fmt.Sprint(i))
+			idle.subscribe(registerAt+room, fmt.Sprint(i))
+			attentive.subscribe(registerAt+room, fmt.Sprint(i))
+		}
+		settle()
+		idle.stall()
+		for n := range 80 { // 320 KB to each room
+			talker.register(fmt.Sprintf(`{"clientData":"%d%s"}`, n, strings.Repeat("x", 4000)))
+			synctest.Wait()
+			if kept := s.registry.feeds.Kept(); kept > limit {
+				t.Fatalf("%d bytes are kept after %d updates", kept, n+1)
+			}
+		}
+		settle()
+		idle.resume()
+		settle()
+		for i := range inRooms {
+			room, id := fmt.Sprintf("/topic/rooms/%d", i), fmt.Sprint(i)
+			if p, err := (&reader{attentive, id, room}).picture(t); err != nil || p.reset || p.sameAs(s.rosterOf(room)) != nil {
+				t.Errorf("who reads is wrong about %s: %v", room, err)
+			}
+			if p, err := (&reader{idle, id, room}).picture(t); err != nil || !p.reset {
+				t.Errorf("who did not read was not told so in %s: %v", room, err)
+			}
+			idle.subscribe(registerAt+room, "again"+id)
+			settle()
+			if p, err := (&reader{idle, "again" + id, room}).picture(t); err != nil || p.sameAs(s.rosterOf(room)) != nil {
+				t.Errorf("%s, asked again: %v", room, err)
+			}
 		}
 	})
 }

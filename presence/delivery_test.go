@@ -143,7 +143,7 @@ func TestDeliveryRetryAfter(t *testing.T) {
 func poisonous(poison ...uint64) func(context.Context, EventBatch) error {
 	return func(_ context.Context, b EventBatch) error {
 		for _, e := range b.Events {
-			if slices.Contains(poison, e.Position) {
+			if slices.Contains(poison, counted(e.Position)) {
 				return &RejectedError{Status: 400, Err: errors.New("the receiver answered 400")}
 			}
 		}

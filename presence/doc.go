@@ -36,10 +36,13 @@
 //     crash, what was kept and perhaps not told is told again with the same seq.
 //     A store that fails, or takes longer than 10 s, stops nothing: everything is
 //     told, and goes on in memory, until the store takes all of it again.
+//   - A number of a stream is of one change. After a crash the numbers go on 2^32
+//     above the last that was kept, so that those are not given again that were
+//     told while the store failed, and so do those of events.
 //
-// It does not guarantee that numbers are unique if the process dies while its
-// store fails: what was told meanwhile is not known afterwards, and its numbers
-// are given again, those of events too.
+// It does not guarantee that a session leaves once if the process dies while its
+// store fails: what was told meanwhile is not known afterwards, and who had left
+// by then is announced as left again, under another number.
 //
 // # Lock order
 //
@@ -47,9 +50,12 @@
 //	stomp.Session.mu -> Registry.mu -> outbox.mu -> Circuit.mu
 //	scope.publishing -> Registry.mu
 //	scope.publishing -> stomp.Feed.mu
+//	Registry.mu -> errands.mu
 //
 // Nothing that may take its time is called with Registry.mu held: a [Store] is
-// written by a goroutine of its own, without locks, wills are sent so, and so is
-// an [Announcer] called. The
-// [Listener] is called with it held, and must not block.
+// written by a goroutine of its own, without locks, and so is an [Announcer]
+// called; wills, and what is logged about the store, are errands of others. The
+// [Listener] is called with it held, and must not block. What is to happen to
+// sessions at some time has one timer for all of them, and gives others their
+// turn with the lock.
 package presence

@@ -80,7 +80,7 @@ type wireEvent struct {
 
 func newWireEvent(id string, c *Change) *wireEvent {
 	w := &wireEvent{
-		ID: id, Seq: c.Seq, wireChange: newWireChange(c.Stream, c), Destination: c.Destination, Epoch: c.Epoch,
+		ID: id, Seq: c.Seq, wireChange: newWireChange(c), Destination: c.Destination, Epoch: c.Epoch,
 		Broker: c.Broker, Endpoint: c.Endpoint, Transport: c.Transport, RemoteAddr: c.RemoteAddr,
 	}
 	if c.Type == Subscribed || c.Type == Unsubscribed {

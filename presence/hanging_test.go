@@ -1,6 +1,11 @@
 package presence
 
 import (
+	"context"
+	"errors"
+	"io"
+	"log/slog"
+	"slices"
 	"sync"
 	"testing"
 	"testing/synctest"
@@ -178,5 +183,108 @@ func TestEndDoesNotGather(t *testing.T) {
 		if store.last == nil || len(store.last.Put) != 1 {
 			t.Errorf("kept %+v", store.last)
 		}
+	})
+}
+
+// slowLoad is a store whose disk does not answer when it is read.
+type slowLoad struct {
+	*hangingStore
+	t *testing.T
+}
+
+func (s slowLoad) Load() (*Kept, error) {
+	s.wait()
+	return new(Kept), nil
+}
+
+func (s slowLoad) Commit(*Batch) error {
+	s.t.Error("written, although it could not be read")
+	return nil
+}
+
+// A broker starts although its disk does not answer, and says so.
+func TestHangingStoreAtTheBeginning(t *testing.T) {
+	t.Run("when it is read", func(t *testing.T) {
+		inBubble(t, func(t *testing.T, s *server) {
+			store := slowLoad{new(hangingStore), t}
+			answer := store.hang()
+			inTime(t, "Open", loadWithin, func() { s.registry.Open(store) })
+			if err := s.registry.Health(); !errors.Is(err, errSlowLoad) {
+				t.Errorf("Health says %v", err)
+			}
+			s.connect(t, "session-1", stomp.ClientDataHeader, "1")
+			settle()
+			wantTypes(t, "in memory", s.told.types("session-1"), Connected, Joined)
+			answer()
+			time.Sleep(time.Minute)
+			s.registry.Close()
+		})
+	})
+	t.Run("when it is written", func(t *testing.T) {
+		inBubble(t, func(t *testing.T, s *server) {
+			store := new(hangingStore)
+			answer := store.hang()
+			go func() {
+				time.Sleep(time.Second)
+				inTime(t, "asking for a session while a store is opened", 0, func() { s.registry.Get("session-1") })
+			}()
+			inTime(t, "Open", commitWithin, func() { s.registry.Open(store) })
+			if err := s.registry.Health(); !errors.Is(err, errSlowStore) {
+				t.Errorf("Health says %v", err)
+			}
+			s.connect(t, "session-1", stomp.ClientDataHeader, "1")
+			settle()
+			wantTypes(t, "in memory", s.told.types("session-1"), Connected, Joined)
+			answer()
+			time.Sleep(2 * retryEvery)
+			if err := s.registry.Health(); err != nil || store.last == nil || len(store.last.Put) != 1 {
+				t.Errorf("when it has answered: Health says %v, kept %+v", err, store.last)
+			}
+			s.registry.Close()
+		})
+	})
+}
+
+// hangingLog is a log that hangs with the disk.
+type hangingLog struct {
+	slog.Handler
+	lines chan string
+}
+
+func (h hangingLog) Handle(_ context.Context, r slog.Record) error {
+	h.lines <- r.Message
+	return nil
+}
+
+// The log may be on the same disk.
+func TestNobodyWaitsForTheLog(t *testing.T) {
+	onComputer(t, Settings{}, func(t *testing.T, c *computer) {
+		log := hangingLog{slog.NewTextHandler(io.Discard, nil), make(chan string)}
+		c.registry.SetLogger(slog.New(log))
+		c.store.hook(func(*Batch) error { return errDisk })
+		c.connect(t, "session-1", stomp.ClientDataHeader, "1")
+		settle()
+		inTime(t, "Health", 0, func() {
+			if err := c.registry.Health(); !errors.Is(err, errDisk) {
+				t.Errorf("Health says %v", err)
+			}
+		})
+		c.store.hook(nil)
+		time.Sleep(2 * retryEvery)
+		inTime(t, "Health", 0, func() {
+			if err := c.registry.Health(); err != nil {
+				t.Errorf("Health says %v", err)
+			}
+		})
+		go c.registry.Degrade(errDisk)
+		synctest.Wait()
+		inTime(t, "Get", 0, func() { c.registry.Get("session-1") })
+		var lines []string
+		for range 3 {
+			lines = append(lines, <-log.lines)
+		}
+		slices.Sort(lines)
+		wantStrings(t, "logged", lines, "the presence store is of no use; presence goes on in memory",
+			"the presence store is written again", "there is no presence store; presence is in memory only")
 	})
 }

@@ -210,9 +210,18 @@ func (r *Registry) addChanges(b *Batch) {
 	r.outbox.save(b, r.journal.changes)
 }
 
+// reserve is how many numbers are set aside for changes that are told while the
+// store fails: should the process die then, the next goes on above them. Numbers
+// fit into those of JavaScript for 2^21 crashes.
+const reserve = 1 << 32
+
 // meta is what is kept of the registry now. With r.mu held.
 func (r *Registry) meta() Meta {
-	return Meta{Stream: r.stream, Key: r.key, Seq: r.seq, Announced: r.told, Position: r.position, Alive: time.Now()}
+	m := Meta{Stream: r.stream, Key: r.key, Seq: r.seq, Reserved: r.seq, Announced: r.told, Position: r.position, Alive: time.Now()}
+	if !r.ending {
+		m.Reserved += reserve
+	}
+	return m
 }
 
 // record is what is kept of e. With r.mu held.
@@ -260,7 +269,8 @@ func (r *Registry) fail(err error) {
 	if j.failed != nil || j.store == nil {
 		return
 	}
-	r.logger.Error("the presence store is of no use; presence goes on in memory", "error", err)
+	logger := r.logger
+	r.logs.do(func() { logger.Error("the presence store is of no use; presence goes on in memory", "error", err) })
 	j.failed = err
 	r.tellWaiting()
 	if j.clock == nil {
@@ -297,7 +307,8 @@ func (r *Registry) retry(store Store) {
 	j.clock.Reset(aliveEvery)
 	r.commit(j, r.snapshot())
 	if j.failed == nil {
-		r.logger.Info("the presence store is written again")
+		logger := r.logger
+		r.logs.do(func() { logger.Info("the presence store is written again") })
 	}
 	r.mu.Unlock()
 	r.writeAll(j)

@@ -125,7 +125,7 @@ func (r *Registry) takeUp(e *entry, s *stomp.Session, hs *stomp.Handshake, view 
 	r.counts.resumed++
 	e.view, e.session, e.address, e.will = view, s, hs.Address, will
 	e.lost, e.resuming = nil, 0
-	e.stopExpiry()
+	r.stopAlarms(e)
 	e.forgetUpdate()
 	now := time.Now()
 	switch {
@@ -138,7 +138,7 @@ func (r *Registry) takeUp(e *entry, s *stomp.Session, hs *stomp.Handshake, view 
 	}
 	if len(e.rooms) > 0 {
 		epoch := view.Epoch
-		time.AfterFunc(resubscribeWithin, func() { r.leaveForgottenRooms(e, epoch) })
+		e.forgets = r.setAlarm(now.Add(resubscribeWithin), func() { r.leaveForgottenRooms(e, epoch) })
 	}
 }
 
@@ -233,13 +233,11 @@ func (r *Registry) willAt(e *entry, from time.Time) {
 	if w == nil || w.Delay < 0 || lost.Reason.Clean() || !from.Add(w.Delay).Before(lost.Until) {
 		return
 	}
-	time.AfterFunc(time.Until(from.Add(w.Delay)), func() {
-		r.mu.Lock()
-		defer r.mu.Unlock()
+	e.wills = r.setAlarm(from.Add(w.Delay), func() {
 		// who is just about to come back is not gone
 		if e.lost == lost && e.will == w && e.resuming == 0 && r.entries[e.view.SessionID] == e && !r.closed && !r.keeping {
 			e.will = nil
-			go w.carryOut(r.broker)
+			r.carryOut(w)
 			r.touch(e)
 		}
 	})
@@ -248,9 +246,7 @@ func (r *Registry) willAt(e *entry, from time.Time) {
 // expireAt has e left at that time unless it returns. With r.mu held.
 func (r *Registry) expireAt(e *entry, at time.Time) {
 	lost := e.lost
-	e.expires = time.AfterFunc(time.Until(at), func() {
-		r.mu.Lock()
-		defer r.mu.Unlock()
+	e.expires = r.setAlarm(at, func() {
 		switch {
 		case e.lost != lost || r.entries[e.view.SessionID] != e || r.closed || r.keeping:
 		case e.resuming != 0: // it is just about to come back
@@ -261,16 +257,17 @@ func (r *Registry) expireAt(e *entry, at time.Time) {
 	})
 }
 
-func (e *entry) stopExpiry() {
-	if e.expires != nil {
-		e.expires.Stop()
-		e.expires = nil
+// stopAlarms is called when e is lost no longer. With r.mu held.
+func (r *Registry) stopAlarms(e *entry) {
+	for _, a := range [...]*alarm{e.expires, e.wills, e.forgets} {
+		r.stopAlarm(a)
 	}
+	e.expires, e.wills, e.forgets = nil, nil, nil
 }
 
 // leave is the end of a session: the only one. With r.mu held.
 func (r *Registry) leave(e *entry, loss Loss) {
-	e.stopExpiry()
+	r.stopAlarms(e)
 	e.forgetUpdate()
 	delete(r.entries, e.view.SessionID)
 	if e.lost != nil {

@@ -123,6 +123,7 @@ type model struct {
 	crashes int
 	inbox   *inbox          // of a receiver that is told everything
 	events  map[string]bool // the ids of what was told
+	jumps   bool            // there was a crash since the last change
 }
 
 // death is how a session must leave unless it returns.
@@ -320,6 +321,7 @@ func (m *model) do(a act) {
 	case "crash":
 		m.collect()
 		died := time.Now()
+		m.jumps = true
 		m.die()
 		for id, encoded := range m.disk.records {
 			k := decoded[Record](encoded)
@@ -391,9 +393,10 @@ func (m *model) collect() {
 		case again && known != what:
 			m.fail("seq %d was %s and is %s", c.Seq, known, what)
 		case again && m.before == 0 && m.crashes > 0: // told again
-		case len(m.log) > 0 && c.Seq != m.log[len(m.log)-1].Seq+1:
+		case len(m.log) > 0 && c.Seq != m.log[len(m.log)-1].Seq+1 && !(m.jumps && c.Seq > m.log[len(m.log)-1].Seq+reserve/2):
 			m.fail("seq %d after %d", c.Seq, m.log[len(m.log)-1].Seq)
 		default:
+			m.jumps = false
 			m.bySeq[c.Seq] = what
 			m.log = append(m.log, c)
 			m.bury(&c)

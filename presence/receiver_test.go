@@ -46,12 +46,15 @@ func (i *inbox) hangs() {
 	i.answers(func(ctx context.Context, _ EventBatch) error { <-ctx.Done(); return ctx.Err() })
 }
 
-// positions are those of what was taken, in order.
+// counted is a position, less what crashes have it jump by.
+func counted(position uint64) uint64 { return position % reserve }
+
+// positions are those of what was taken, in order, counted.
 func (i *inbox) positions() (all []uint64) {
 	i.mu.Lock()
 	defer i.mu.Unlock()
 	for _, e := range i.taken {
-		all = append(all, e.Position)
+		all = append(all, counted(e.Position))
 	}
 	return all
 }

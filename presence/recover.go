@@ -1,6 +1,7 @@
 package presence
 
 import (
+	"fmt"
 	"slices"
 	"time"
 
@@ -9,44 +10,92 @@ import (
 
 // Open goes on with what a store has kept, whose sessions are then
 // unreachable, and keeps the registry there from now on. It must be called
-// after Bind, before the broker has sessions. After an error of the store's the
-// registry goes on in memory, and [Registry.Health] tells; a store that cannot
-// be read is left as it is.
+// after Bind, before the broker has sessions. After an error of the store's, or
+// if it takes longer than 15 s to be read or 5 s to be written, the registry
+// goes on in memory, and [Registry.Health] tells; a store that cannot be read is
+// left as it is.
 func (r *Registry) Open(store Store) {
-	kept, err := store.Load()
+	kept, err := load(store)
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	r.journal = newJournal(store)
+	j := newJournal(store)
+	r.journal = j
 	if err != nil {
 		r.fail(err)
-		r.journal.store, r.journal.unread = nil, store
+		j.store, j.unread = nil, store
 		return
 	}
+	r.holdAlarms()
+	defer r.releaseAlarms()
+	mine := r.stream
 	if kept.Meta.Stream != "" {
 		r.restore(kept)
-	}
-	batch := r.snapshot()
-	batch.Changes = kept.Changes
-	batch.Meta.Announced = kept.Meta.Announced
-	if err := store.Commit(batch); err != nil {
-		r.fail(err)
-	} else {
-		r.logAlive(batch)
 	}
 	// what was kept and perhaps not told is told again, under the same number
 	for _, k := range kept.Changes {
 		c := k.change()
-		c.scope = r.scope(c.Room, k.Session.Scope)
-		r.tell(c)
+		c.Stream, c.scope = r.stream, r.scope(c.Room, k.Session.Scope)
+		j.changes = append(j.changes, c)
+	}
+	r.fill(j)
+	if j.failed != nil {
+		// that this process goes on above the numbers of the one before is not
+		// kept either, and the next would do so again
+		r.stream = mine
 	}
 	r.told = r.seq
+}
+
+// loadWithin is how long a store may take to be read. Beyond, the broker starts
+// without it.
+const loadWithin = 15 * time.Second
+
+var errSlowLoad = fmt.Errorf("the store could not be read within %s", loadWithin)
+
+// load reads a store, whose disk may hang.
+func load(store Store) (kept *Kept, err error) {
+	done := make(chan struct{})
+	var loaded *Kept
+	var loadErr error
+	go func() {
+		defer close(done)
+		loaded, loadErr = store.Load()
+	}()
+	late := time.NewTimer(loadWithin)
+	defer late.Stop()
+	select {
+	case <-done:
+		return loaded, loadErr
+	case <-late.C:
+		return nil, errSlowLoad
+	}
+}
+
+// fill has everything written, as the first batch of a journal, by the goroutine
+// that then goes on, and returns when it is there or has failed. With r.mu held,
+// which is released meanwhile.
+func (r *Registry) fill(j *journal) {
+	if j.done == nil {
+		j.done = make(chan struct{})
+	}
+	done := j.done
+	j.running = true
+	go func() {
+		r.mu.Lock()
+		r.commit(j, r.snapshot())
+		r.mu.Unlock()
+		r.writeAll(j)
+	}()
+	r.mu.Unlock()
+	<-done
+	r.mu.Lock()
 }
 
 // restore makes the sessions of a store unreachable ones. With r.mu held.
 func (r *Registry) restore(kept *Kept) {
 	r.stream, r.key = kept.Meta.Stream, kept.Meta.Key
-	r.seq, r.told = kept.Meta.Seq, kept.Meta.Announced
-	r.position = kept.Meta.Position
+	r.seq, r.told = max(kept.Meta.Seq, kept.Meta.Reserved), kept.Meta.Announced
+	r.position = kept.Meta.Position + (r.seq - kept.Meta.Seq) // what was told while the store failed had numbers, too
 	r.outbox.restore(kept)
 	now := time.Now()
 	until := now.Add(r.settings.Load().RecoveryGrace)
@@ -111,22 +160,10 @@ func (r *Registry) SetStore(store Store) (before Store) {
 	}
 	// what waits goes into the other store, and is told when it is there
 	next := newJournal(store)
-	next.changes, next.done, next.running = j.changes, j.done, true
-	if next.done == nil {
-		next.done = make(chan struct{})
-	}
+	next.changes, next.done = j.changes, j.done
 	next.clock = time.AfterFunc(aliveEvery, r.beat)
 	r.journal = next
-	done := next.done
-	go func() {
-		r.mu.Lock()
-		r.commit(next, r.snapshot())
-		r.mu.Unlock()
-		r.writeAll(next)
-	}()
-	r.mu.Unlock()
-	<-done // it is there, or has failed
-	r.mu.Lock()
+	r.fill(next)
 	return before
 }
 
@@ -152,11 +189,12 @@ func (r *Registry) stopWriting() bool {
 // logged, and what [Registry.Health] tells until another store is in force.
 func (r *Registry) Degrade(err error) {
 	r.mu.Lock()
-	defer r.mu.Unlock()
 	if r.journal.store == nil {
 		r.journal.failed = err
 	}
-	r.logger.Error("there is no presence store; presence is in memory only", "error", err)
+	logger := r.logger
+	r.mu.Unlock()
+	logger.Error("there is no presence store; presence is in memory only", "error", err)
 }
 
 // flush waits until everything so far is in the store, or that has failed. With
@@ -198,9 +236,8 @@ func (r *Registry) Close() {
 	}
 	r.outbox.close()
 	r.flush()
-	if r.journal.marked < r.told { // or it would all be told again
-		r.flush()
-	}
+	r.ending = true
+	r.flush() // marks what was told, or it would all be told again
 	r.closed = true
 	if r.journal.failed == nil { // else it may hang
 		r.stopWriting()
@@ -209,8 +246,8 @@ func (r *Registry) Close() {
 	if r.keeping && r.journal.failed != nil {
 		r.outbox.lose()
 	}
+	r.clearAlarms()
 	for _, e := range r.entries {
-		e.stopExpiry()
 		e.forgetUpdate()
 	}
 }

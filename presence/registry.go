@@ -1,6 +1,7 @@
 package presence
 
 import (
+	"cmp"
 	"crypto/rand"
 	"encoding/base64"
 	"encoding/json"
@@ -24,6 +25,7 @@ type Registry struct {
 	logger *slog.Logger
 
 	updateEvery time.Duration // updateInterval, but in tests
+	feeds       *stomp.FeedBudget
 
 	settings  atomic.Pointer[compiled]
 	announced atomic.Uint64
@@ -42,10 +44,14 @@ type Registry struct {
 	resumes  uint64         // attempts so far
 	silent   bool           // nothing is announced to peers any more
 	keeping  bool           // the process ends, and those who are connected are kept
+	ending   bool           // nothing more will be told
 	closed   bool
 	journal  *journal
 	position uint64 // of the last event
 	outbox   outbox // has a lock of its own
+	alarms   alarms
+
+	wills, logs errands
 }
 
 // entry is what the registry holds for a session.
@@ -57,10 +63,12 @@ type entry struct {
 	member    *member // of scope's roster; nil: not announced
 	rooms     map[string]*stay
 	will      *Will
-	lost      *Loss  // while it is unreachable
-	resuming  uint64 // the CONNECT under way that will be its next connection; 0: none
-	kicked    bool   // it does not come back
-	expires   *time.Timer
+	lost      *Loss       // while it is unreachable
+	resuming  uint64      // the CONNECT under way that will be its next connection; 0: none
+	kicked    bool        // it does not come back
+	expires   *alarm      // it is left then
+	wills     *alarm      // its will is carried out then
+	forgets   *alarm      // it leaves the rooms then that it has not subscribed to
 	updatedAt int64       // unix nanoseconds; when Updated was last announced
 	updates   *time.Timer // an Updated that waits
 }
@@ -88,7 +96,7 @@ func NewRegistry(c Config) (*Registry, error) {
 	r := &Registry{
 		updateEvery: updateInterval, logger: c.Logger, listener: c.Listener, sweepAt: sweepFrom,
 		entries: make(map[string]*entry), scopes: make(map[scopeKey]*scope), journal: newJournal(nil),
-		waiting: make(map[waiter]int),
+		waiting: make(map[waiter]int), feeds: stomp.NewFeedBudget(feedsKeep),
 	}
 	if err := r.Configure(c.Settings); err != nil {
 		return nil, err
@@ -281,9 +289,9 @@ func (r *Registry) change(e *entry, c Change) {
 
 // tell gives a change to the listener and the announcer. With r.mu held.
 func (r *Registry) tell(c Change) {
-	c.Stream = r.stream
+	c.Stream = cmp.Or(c.Stream, r.stream)
 	if c.will != nil {
-		go c.will.carryOut(r.broker)
+		r.carryOut(c.will)
 	}
 	if c.event != nil {
 		r.outbox.add(c.event)

@@ -101,10 +101,8 @@ func (r *Registry) TellSubscription(s *stomp.Session, t Type, destination string
 }
 
 // leaveForgottenRooms takes a session that returned out of the rooms that it
-// did not subscribe to again.
+// did not subscribe to again. With r.mu held.
 func (r *Registry) leaveForgottenRooms(e *entry, epoch int) {
-	r.mu.Lock()
-	defer r.mu.Unlock()
 	if e.session == nil || e.view.Epoch != epoch || r.entries[e.view.SessionID] != e || r.closed {
 		return
 	}

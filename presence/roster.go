@@ -15,6 +15,9 @@ const feedKeeps = 4 << 20
 // feedKeepsOfMany is the same for a scope that there may be many of.
 const feedKeepsOfMany = 1 << 20
 
+// feedsKeep is what the feeds of all scopes keep together.
+const feedsKeep = 64 << 20
+
 // reusePerSession is how old a roster may get, for each session in it, before a
 // new one is made: about a hundred times what it costs to make one.
 const reusePerSession = 100 * time.Microsecond

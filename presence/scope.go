@@ -60,8 +60,9 @@ func (r *Registry) scope(room string, values []string) *scope {
 	}
 	s.feed = stomp.NewFeed(stomp.FeedConfig{
 		Header: frame.Header{{Name: frame.HdrContentType, Value: "application/json"}},
-		Reset:  s.resetBody,
+		Reset:  func(seq uint64) []byte { return resetBody(r.stream, seq) },
 		Keep:   keep,
+		Budget: r.feeds,
 	})
 	if len(r.scopes) >= r.sweepAt {
 		r.sweep()
@@ -78,6 +79,7 @@ const sweepFrom = 64
 func (r *Registry) sweep() {
 	for key, s := range r.scopes {
 		if s.idle() {
+			s.feed.Forget(0)
 			delete(r.scopes, key)
 		}
 	}

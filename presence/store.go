@@ -26,6 +26,9 @@ type Meta struct {
 	Key    []byte `json:"key"`
 	// Seq is the number of the last change.
 	Seq uint64 `json:"seq"`
+	// Reserved is the number up to which a process that dies may have told
+	// changes that are not kept.
+	Reserved uint64 `json:"reserved,omitempty"`
 	// Announced is the number up to which changes were announced.
 	Announced uint64 `json:"announced"`
 	// Position is that of the last event.

@@ -62,7 +62,13 @@ func willOf(connect *frame.Frame, s *stomp.Session) (*Will, error) {
 // maxWillDelay is more than any grace that makes sense.
 const maxWillDelay = 24 * time.Hour
 
-// carryOut sends the will. Nobody waits for it, and no lock may be held.
+// carryOut has a will sent, one at a time, however many there are.
+func (r *Registry) carryOut(w *Will) {
+	b := r.broker
+	r.wills.do(func() { w.carryOut(b) })
+}
+
+// carryOut sends the will. No lock may be held.
 func (w *Will) carryOut(b *stomp.Broker) {
 	var h frame.Header
 	if w.ContentType != "" {

@@ -68,8 +68,8 @@ func newWireSession(v *View) wireSession {
 	return w
 }
 
-func newWireChange(stream string, c *Change) wireChange {
-	w := compactWireChange(stream, c)
+func newWireChange(c *Change) wireChange {
+	w := compactWireChange(c)
 	connectedAt, at := wireTime(c.ConnectedAt), wireTime(c.At)
 	w.ClientData, w.Attributes, w.ConnectedAt, w.At = c.ClientData, publicAttributes(c.View), &connectedAt, &at
 	if c.User != "" {
@@ -84,9 +84,9 @@ func newWireChange(stream string, c *Change) wireChange {
 
 // compactWireChange is what remains under pressure, of a change whose session
 // the peers know already.
-func compactWireChange(stream string, c *Change) wireChange {
+func compactWireChange(c *Change) wireChange {
 	return wireChange{
-		Stream: stream, Seq: c.Seq, Type: c.Type, Room: c.Room, SessionID: c.SessionID, User: c.User, Reason: c.ReasonName(),
+		Stream: c.Stream, Seq: c.Seq, Type: c.Type, Room: c.Room, SessionID: c.SessionID, User: c.User, Reason: c.ReasonName(),
 	}
 }
 

@@ -21,6 +21,9 @@ type Feed struct {
 	total   uint64 // bytes ever appended
 	seq     uint64 // of the last entry
 	readers []*reader
+
+	charged int // bytes, as the budget has it; guarded by that
+	place   int // in the budget; guarded by that
 }
 
 type feedEntry struct {
@@ -32,6 +35,9 @@ type feedEntry struct {
 type FeedConfig struct {
 	// Keep is how many bytes of the past are kept. Default: 4 MiB.
 	Keep int
+	// Budget bounds what this feed and others keep together. Default: nothing
+	// but Keep does.
+	Budget *FeedBudget
 	// Header is that of every message, such as content-type.
 	Header frame.Header
 	// Reset makes the body for a reader that fell behind: what it did not
@@ -75,18 +81,15 @@ func (f *Feed) Append(seq uint64, body []byte) {
 	f.bytes += len(body)
 	f.total += uint64(len(body))
 	f.seq = seq
-	keep, drop := f.config.Keep, 0
+	keep := f.config.Keep
 	if len(f.readers) == 0 {
 		keep = min(keep, unreadKeep)
 	}
-	for f.bytes > keep && drop < len(f.log)-1 {
-		f.bytes -= len(f.log[drop].body)
-		drop++
-	}
-	clear(f.log[:drop])
-	f.log = f.log[drop:] // append moves what is left when the room is used up
-	f.first += uint64(drop)
+	f.drop(keep, 1)
 	f.mu.Unlock()
+	if f.config.Budget != nil {
+		f.config.Budget.enforce()
+	}
 
 	f.mu.RLock()
 	defer f.mu.RUnlock()
@@ -98,6 +101,30 @@ func (f *Feed) Append(seq uint64, body []byte) {
 // unreadKeep is how many bytes are kept while nobody reads: somebody may be
 // about to, with a snapshot.
 const unreadKeep = 16 << 10
+
+// drop forgets the past but for so many bytes, or entries if they are larger.
+// With f.mu held.
+func (f *Feed) drop(keep, entries int) {
+	drop := 0
+	for f.bytes > keep && drop < len(f.log)-entries {
+		f.bytes -= len(f.log[drop].body)
+		drop++
+	}
+	clear(f.log[:drop])
+	f.log = f.log[drop:] // append moves what is left when the room is used up
+	f.first += uint64(drop)
+	if f.config.Budget != nil {
+		f.config.Budget.charge(f)
+	}
+}
+
+// Forget drops the past but for so many bytes: readers that are further behind
+// are told so.
+func (f *Feed) Forget(keep int) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.drop(keep, 0)
+}
 
 // Readers is how many subscriptions read the feed.
 func (f *Feed) Readers() int {

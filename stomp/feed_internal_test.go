@@ -2,6 +2,7 @@ package stomp
 
 import (
 	"runtime"
+	"sync"
 	"testing"
 
 	"github.com/caddy-stomp/caddy-stomp/stomp/frame"
@@ -86,5 +87,67 @@ func TestFeedAppendWhenFullIsCheap(t *testing.T) {
 	runtime.ReadMemStats(&after)
 	if each := (after.TotalAlloc - before.TotalAlloc) / n; each > 1024 {
 		t.Errorf("an entry of 200 bytes costs %d bytes", each)
+	}
+}
+
+// Feeds that share a budget keep no more together, whatever each may keep; those
+// that keep most forget first.
+func TestFeedBudget(t *testing.T) {
+	b := NewFeedBudget(1000)
+	feeds := make([]*Feed, 20)
+	sum := func() (n int) {
+		for _, f := range feeds {
+			n += f.bytes
+		}
+		return n
+	}
+	for i := range feeds {
+		feeds[i] = NewFeed(FeedConfig{Keep: 400, Budget: b})
+	}
+	for round := range 50 {
+		for i, f := range feeds {
+			f.Append(uint64(round), make([]byte, 90+i))
+			if sum() > 1000 || sum() != b.Kept() {
+				t.Fatalf("round %d, feed %d: %d bytes are kept, the budget says %d", round, i, sum(), b.Kept())
+			}
+		}
+	}
+	feeds[0].Append(50, make([]byte, 300))
+	feeds[1].Append(50, make([]byte, 400))
+	feeds[2].Append(50, make([]byte, 100))
+	if feeds[2].bytes < 100 || feeds[1].bytes != 0 {
+		t.Errorf("the largest keeps %d bytes, the last %d", feeds[1].bytes, feeds[2].bytes)
+	}
+	for _, f := range feeds {
+		f.Forget(0)
+		f.Forget(0)
+	}
+	if b.Kept() != 0 || len(b.feeds) != 0 {
+		t.Errorf("%d bytes of %d feeds are left", b.Kept(), len(b.feeds))
+	}
+}
+
+func TestFeedBudgetConcurrently(t *testing.T) {
+	b := NewFeedBudget(10_000)
+	feeds := make([]*Feed, 8)
+	var all sync.WaitGroup
+	for i := range feeds {
+		f := NewFeed(FeedConfig{Keep: 4000, Budget: b})
+		feeds[i] = f
+		for range 2 {
+			all.Go(func() {
+				for n := range 1000 {
+					f.Append(uint64(n), make([]byte, 100+n%50))
+				}
+			})
+		}
+	}
+	all.Wait()
+	n := 0
+	for _, f := range feeds {
+		n += f.bytes
+	}
+	if n > 10_000 || n != b.Kept() {
+		t.Errorf("%d bytes are kept, the budget says %d", n, b.Kept())
 	}
 }
