@@ -38,10 +38,8 @@ func TestJWTExpiresAndRefreshOverHTTP(t *testing.T) {
 	}
 	left := make(map[string]change)
 	for len(left) < 2*len(pairs) {
-		for _, change := range watcher.changes() {
-			if change.Type == "left" {
-				left[change.SessionID] = change
-			}
+		if change, _ := watcher.nextChange(); change.Type == "left" {
+			left[change.SessionID] = change
 		}
 	}
 	for _, p := range pairs {

@@ -111,12 +111,14 @@ func benchSession(port, path, frames string) (net.Conn, error) {
 	}
 	_ = nc.SetDeadline(time.Now().Add(5 * time.Minute))
 	head := strings.Replace(strings.ReplaceAll(handshake, "$PORT", port), "GET /ws ", "GET "+path+" ", 1)
-	if err := exchange(nc, head+"\r\n", "\r\n\r\n"); err == nil {
+	err = exchange(nc, head+"\r\n", "\r\n\r\n")
+	if err == nil {
 		err = exchange(nc, frames, "\x00")
-	} else {
+	}
+	if err != nil {
 		return nil, errors.Join(err, nc.Close())
 	}
-	return nc, err
+	return nc, nil
 }
 
 // joinAndLeave has so many sessions come and go, a few at a time.
@@ -129,7 +131,7 @@ func joinAndLeave(b *testing.B, port, path string, n int) {
 			for range n / 4 {
 				nc, err := benchSession(port, path, string(text("CONNECT\naccept-version:1.2\nhost:localhost\nheart-beat:0,0\nclient-data:{\"name\":\"Mina\"}\n\n\x00")))
 				if err == nil {
-					_, err = nc.Write([]byte(text("DISCONNECT\n\n\x00")))
+					_, err = nc.Write(text("DISCONNECT\n\n\x00"))
 					_ = nc.Close()
 				}
 				if err != nil {

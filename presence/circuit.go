@@ -33,7 +33,7 @@ const (
 // backoff is how long to wait after so many failures in a row.
 func backoff(failures int) time.Duration {
 	d := min(maxBackoff, firstBackoff<<min(failures-1, 16))
-	return d/2 + rand.N(d/2+1)
+	return d/2 + rand.N(d/2+1) //nolint:gosec // nobody gains by guessing it
 }
 
 // enter says how long to wait before the receiver may be tried; whoever is told

@@ -34,12 +34,14 @@ func TestEventJSON(t *testing.T) {
 	}{
 		{"joined", Change{View: view, Type: Joined, Seq: 42, At: at, UserSessions: 1}, `{"id":"s-7","stream":"s","seq":42,"type":"joined"` + who + `,"userSessions":1` + common + `}`},
 		{
-			"left a room", Change{View: view, Type: Left, Room: "/topic/rooms/1", Seq: 43, At: at, Reason: stomp.ReasonConnectionLost, Code: 1006},
+			"left a room",
+			Change{View: view, Type: Left, Room: "/topic/rooms/1", Seq: 43, At: at, Reason: stomp.ReasonConnectionLost, Code: 1006},
 			`{"id":"s-7","stream":"s","seq":43,"type":"left","room":"/topic/rooms/1","reason":"connection-lost","code":1006,"clean":false,"connectedFor":90` + who + `,"userSessions":0` + common + `}`,
 		},
 		{"subscribed", Change{View: view, Type: Subscribed, At: at, Destination: "/topic/a"}, `{"id":"s-7","stream":"s","type":"subscribed","destination":"/topic/a"` + who + common + `}`},
 		{
-			"nobody knew it", Change{View: bare, Type: Left, At: at, Reason: stomp.ReasonDisconnect, Code: 1000},
+			"nobody knew it",
+			Change{View: bare, Type: Left, At: at, Reason: stomp.ReasonDisconnect, Code: 1000},
 			`{"id":"s-7","stream":"s","type":"left","sessionId":"nobody-01","reason":"disconnect","code":1000,"clean":true,"connectedFor":90,
 			"connectedAt":"2030-01-02T02:04:05.678Z","at":"2030-01-02T02:05:35.678Z","epoch":1,"broker":"chat","endpoint":"/ws","transport":"xhr-streaming","remoteAddr":"192.0.2.7:4711"}`,
 		},
