@@ -157,7 +157,7 @@ func repeat(conn net.Conn, text string, count *atomic.Int64) {
 // nothing that it was not to have.
 func TestMaliciousReceivers(t *testing.T) {
 	var sent atomic.Int64
-	const enough = 16 << 20 // what the kernel buffers on the way is in it
+	const enough = 64 << 20 // what the kernel buffers on the way is in it
 	line := strings.Repeat("x", 1000)
 	for _, tt := range []struct {
 		name   string

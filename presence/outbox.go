@@ -238,8 +238,10 @@ func (o *outbox) dismiss(ctx context.Context, leaving []*delivery) {
 	o.mu.Lock()
 	defer o.mu.Unlock()
 	for _, d := range leaving {
-		if !d.leaving {
-			continue // it was configured again
+		if !d.leaving { // it was configured again
+			d.stopped = false
+			d.start()
+			continue
 		}
 		if n, dead := d.count(), len(d.dead); n+dead > 0 {
 			o.logger.Warn("an announcer is not configured any more; what it was not told is dropped", "announcer", d.id, "dropped", n, "dead_letters", dead)
