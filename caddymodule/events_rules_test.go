@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"net/http"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -31,6 +32,8 @@ func (*eventGuard) Handle(ctx context.Context, e caddy.Event) error {
 		return fmt.Errorf("%w: not %s", caddy.ErrEventAborted, user)
 	case user == "hang":
 		<-ctx.Done() // as one that heeds its context
+	case user == "stone":
+		<-stones // whatever its context says
 	case user == "panic":
 		panic("guard")
 	case user == "fails":
@@ -38,6 +41,9 @@ func (*eventGuard) Handle(ctx context.Context, e caddy.Event) error {
 	}
 	return nil
 }
+
+// stones is closed when the handlers may return that do not.
+var stones chan struct{}
 
 const guarded = `{
 	$GLOBAL
@@ -85,6 +91,40 @@ func TestConnectingEvent(t *testing.T) {
 	if n := len(recordedEvents(eventConnected)); n != 2 {
 		t.Errorf("%d have connected", n)
 	}
+}
+
+// Handlers that never return, as many as may be waited for: who comes then is
+// refused, those who are there do not notice, and all is well when they return.
+func TestConnectingHandlersThatDoNotReturn(t *testing.T) {
+	resetEvents(t)
+	stones = make(chan struct{})
+	release := sync.OnceFunc(func() { close(stones) })
+	s := run(t, guarded)
+	t.Cleanup(release) // before Caddy is stopped
+	as := func(user string) http.Header { return http.Header{"X-User": {user}} }
+	mina := dialWith(t, s.ws("/ws"), as("mina"))
+	var waiting []*client
+	for range maxAdmissions {
+		c := dialUnconnected(t, s.ws("/ws"), as("stone"))
+		c.send("CONNECT", "", "accept-version:1.2", "host:x")
+		waiting = append(waiting, c)
+	}
+	mina.alive()
+	for _, c := range waiting {
+		if e := c.expect("ERROR"); e.header["message"] != "not ready, try again later" {
+			t.Errorf("%v", e)
+		}
+	}
+	late := dialUnconnected(t, s.ws("/ws"), as("omar"))
+	late.send("CONNECT", "", "accept-version:1.2", "host:x")
+	mina.alive()
+	if e := late.expect("ERROR"); e.header["message"] != "not ready, try again later" {
+		t.Errorf("%v", e)
+	}
+	late.expectClose(1013)
+	release()
+	dialWith(t, s.ws("/ws"), as("omar")).alive()
+	mina.alive()
 }
 
 func TestSubscriptionEvents(t *testing.T) {

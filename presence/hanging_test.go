@@ -3,7 +3,6 @@ package presence
 import (
 	"context"
 	"errors"
-	"io"
 	"log/slog"
 	"slices"
 	"sync"
@@ -256,10 +255,14 @@ func (h hangingLog) Handle(_ context.Context, r slog.Record) error {
 	return nil
 }
 
+type alwaysOn struct{ slog.Handler }
+
+func (alwaysOn) Enabled(context.Context, slog.Level) bool { return true }
+
 // The log may be on the same disk.
 func TestNobodyWaitsForTheLog(t *testing.T) {
 	onComputer(t, Settings{}, func(t *testing.T, c *computer) {
-		log := hangingLog{slog.NewTextHandler(io.Discard, nil), make(chan string)}
+		log := hangingLog{alwaysOn{slog.DiscardHandler}, make(chan string)}
 		c.registry.SetLogger(slog.New(log))
 		c.store.hook(func(*Batch) error { return errDisk })
 		c.connect(t, "session-1", stomp.ClientDataHeader, "1")

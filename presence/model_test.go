@@ -393,7 +393,7 @@ func (m *model) collect() {
 		case again && known != what:
 			m.fail("seq %d was %s and is %s", c.Seq, known, what)
 		case again && m.before == 0 && m.crashes > 0: // told again
-		case len(m.log) > 0 && c.Seq != m.log[len(m.log)-1].Seq+1 && !(m.jumps && c.Seq > m.log[len(m.log)-1].Seq+reserve/2):
+		case len(m.log) > 0 && c.Seq != m.log[len(m.log)-1].Seq+1 && (!m.jumps || c.Seq <= m.log[len(m.log)-1].Seq+reserve/2):
 			m.fail("seq %d after %d", c.Seq, m.log[len(m.log)-1].Seq)
 		default:
 			m.jumps = false
