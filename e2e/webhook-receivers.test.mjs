@@ -142,6 +142,7 @@ const configuration = (applications, { store, presence = '' }) => ({
 	stomp /connection {
 		broker chat
 		user {query.user}
+		ping_timeout 5m
 		limits {
 			frames_per_second 100000
 		}

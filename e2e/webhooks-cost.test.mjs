@@ -28,6 +28,7 @@ const configuration = (webhook) => ({
   sites: (port) => `http://localhost:${port} {
 	stomp /connection {
 		broker chat
+		ping_timeout 5m
 	}
 }`,
 });

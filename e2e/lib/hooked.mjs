@@ -36,6 +36,7 @@ export function configuration(hooks, { store = true, version = 0, drain = '3s' }
 	stomp /connection {
 		broker chat
 		user {query.user}
+		ping_timeout 5m
 		attribute team red public
 		attribute ip {client_ip}
 	}
