@@ -53,8 +53,12 @@ func (a *admission) of(broker, endpoint string) func(*stomp.Handshake, *frame.Fr
 		defer cancel()
 		select {
 		case <-a.started: // as a rule
-		case <-ctx.Done():
-			return tryAgain("the server has not started yet")
+		default:
+			select {
+			case <-a.started:
+			case <-ctx.Done():
+				return a.tryAgain("the server has not started yet")
+			}
 		}
 		if !a.app.ShouldEmit(eventConnecting) { // before, nobody did
 			return nil
@@ -78,7 +82,7 @@ func (a *admission) ask(ctx context.Context, data map[string]any) error {
 	select {
 	case a.slots <- struct{}{}:
 	case <-ctx.Done():
-		return tryAgain("event handlers are busy")
+		return a.tryAgain("event handlers are busy")
 	}
 	answer := make(chan error, 1)
 	go func() {
@@ -88,6 +92,7 @@ func (a *admission) ask(ctx context.Context, data map[string]any) error {
 	select {
 	case err := <-answer:
 		switch {
+		case a.ctx.Err() != nil: // the handlers may have ended with it
 		case err != nil:
 			return &stomp.Error{Message: "CONNECT: refused", Reason: stomp.ReasonPolicy, Err: err}
 		case ctx.Err() == nil: // otherwise not all were asked
@@ -95,7 +100,7 @@ func (a *admission) ask(ctx context.Context, data map[string]any) error {
 		}
 	case <-ctx.Done():
 	}
-	return tryAgain("event handlers do not return")
+	return a.tryAgain("event handlers do not return")
 }
 
 // emit returns why the event was aborted.
@@ -110,6 +115,12 @@ func (a *admission) emit(ctx context.Context, data map[string]any) (err error) {
 	return a.app.Emit(emitting, eventConnecting, data).Aborted
 }
 
-func tryAgain(cause string) error {
-	return &stomp.Error{Message: "not ready, try again later", Reason: stomp.ReasonPolicy, Code: 1013, Err: fmt.Errorf("%s: %s", eventConnecting, cause)}
+// tryAgain refuses a client, unless it can be asked for of the next
+// configuration: a reload refuses nobody.
+func (a *admission) tryAgain(cause string) error {
+	err := fmt.Errorf("%s: %s", eventConnecting, cause)
+	if a.ctx.Err() != nil {
+		err = fmt.Errorf("%s: %w", eventConnecting, stomp.ErrSuperseded)
+	}
+	return &stomp.Error{Message: "not ready, try again later", Reason: stomp.ReasonPolicy, Code: 1013, Err: err}
 }

@@ -7,6 +7,7 @@ import (
 	"net/http"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -31,6 +32,8 @@ func (*eventGuard) Handle(ctx context.Context, e caddy.Event) error {
 	case user == "eve", repl.ReplaceAll("{event.data.client_data.role}", "") == "spy":
 		return fmt.Errorf("%w: not %s", caddy.ErrEventAborted, user)
 	case user == "hang":
+		guardsAsleep.Add(1)
+		defer guardsAsleep.Add(-1)
 		<-ctx.Done() // as one that heeds its context
 	case user == "stone":
 		<-stones // whatever its context says
@@ -41,6 +44,9 @@ func (*eventGuard) Handle(ctx context.Context, e caddy.Event) error {
 	}
 	return nil
 }
+
+// guardsAsleep is how many handlers wait for their context to end.
+var guardsAsleep atomic.Int32
 
 // stones is closed when the handlers may return that do not.
 var stones chan struct{}
@@ -125,6 +131,24 @@ func TestConnectingHandlersThatDoNotReturn(t *testing.T) {
 	release()
 	dialWith(t, s.ws("/ws"), as("omar")).alive()
 	mina.alive()
+}
+
+// A reload refuses nobody: who waited for a handler of the configuration of
+// before is asked for of the next.
+func TestConnectingAcrossReloads(t *testing.T) {
+	resetEvents(t)
+	s := run(t, guarded)
+	var waiting []*client
+	for range 3 {
+		c := dialUnconnected(t, s.ws("/ws"), http.Header{"X-User": {"hang"}})
+		c.send("CONNECT", "", "accept-version:1.2", "host:x")
+		waiting = append(waiting, c)
+	}
+	eventually(t, "handlers that hang", func() bool { return guardsAsleep.Load() == int32(len(waiting)) })
+	s.load(strings.Replace(guarded, "on stomp_connecting stomptest_guard", "", 1))
+	for _, c := range waiting {
+		c.expect("CONNECTED")
+	}
 }
 
 func TestSubscriptionEvents(t *testing.T) {

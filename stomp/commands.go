@@ -1,6 +1,7 @@
 package stomp
 
 import (
+	"errors"
 	"slices"
 	"strings"
 	"time"
@@ -40,10 +41,8 @@ func (s *Session) connecting(f *frame.Frame) error {
 	if err := s.permitConnect(hs); err != nil {
 		return err
 	}
-	if p.Admit != nil {
-		if err := p.Admit(hs, f); err != nil {
-			return err
-		}
+	if err := s.admit(hs, f); err != nil {
+		return err
 	}
 	resumed, done := s.broker.takeUp(hs, f)
 	if done != nil {
@@ -67,6 +66,19 @@ func (s *Session) permitConnect(hs *Handshake) error {
 		return nil
 	}
 	return Refuse("CONNECT: not permitted")
+}
+
+// admit asks the policy whether it takes a client, and the next one if that has
+// gone out of force meanwhile.
+func (s *Session) admit(hs *Handshake, connect *frame.Frame) error {
+	for p := s.endpoint.Policy(); p.Admit != nil; {
+		err := p.Admit(hs, connect)
+		asked := p
+		if p = s.endpoint.Policy(); p == asked || !errors.Is(err, ErrSuperseded) {
+			return err
+		}
+	}
+	return nil
 }
 
 // takeUp returns the id of the session that a CONNECT frame goes on with, ""

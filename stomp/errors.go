@@ -16,6 +16,11 @@ var ErrEnded = errors.New("session has ended")
 // to stop or the endpoint was closed.
 var ErrDraining = errors.New("endpoint takes no new sessions")
 
+// ErrSuperseded is in the error of a [Policy]'s Admit that could not decide
+// because the configuration it belongs to has ended. The policy that is in force
+// by then is asked.
+var ErrSuperseded = errors.New("the policy is no longer in force")
+
 // Error is a refusal that a client is told in an ERROR frame (STOMP 1.2,
 // "ERROR"), after which its session ends and its connection is closed.
 type Error struct {

@@ -226,6 +226,37 @@ func TestAdmit(t *testing.T) {
 	})
 }
 
+// A policy that went out of force while it decided does not decide: the next one
+// is asked, and only if there is none is the client refused.
+func TestAdmitSuperseded(t *testing.T) {
+	for _, reloads := range []bool{true, false} {
+		var w *world
+		asked := 0
+		next := stomp.DefaultPolicy()
+		next.Admit = func(*stomp.Handshake, *frame.Frame) error { asked++; return nil }
+		p := stomp.DefaultPolicy()
+		p.Admit = func(*stomp.Handshake, *frame.Frame) error {
+			if reloads {
+				w.endpoint.SetPolicy(next)
+			}
+			return &stomp.Error{Message: "try again later", Reason: stomp.ReasonPolicy, Err: stomp.ErrSuperseded}
+		}
+		bubble(t, p, func(t *testing.T, world *world) {
+			w = world
+			c, _ := w.dial(t)
+			if reloads {
+				c.Connect()
+			} else {
+				c.Send(frame.Connect, "", "accept-version:1.2", "host:x")
+				c.ExpectError("try again later")
+			}
+		})
+		if want := map[bool]int{true: 1}[reloads]; asked != want {
+			t.Errorf("reload %t: the next policy was asked %d times", reloads, asked)
+		}
+	}
+}
+
 type authenticate func(hs *stomp.Handshake, f *frame.Frame) (*stomp.Handshake, error)
 
 func (a authenticate) Authenticate(hs *stomp.Handshake, f *frame.Frame) (*stomp.Handshake, error) {

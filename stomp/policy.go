@@ -42,7 +42,8 @@ type Policy struct {
 
 	// Admit refuses a client with an *Error after it was authenticated and
 	// before it is connected. It is called as Authenticate is, and may wait.
-	// Default: everybody is admitted.
+	// An error for which errors.Is finds [ErrSuperseded] has it asked again, of
+	// the policy that is in force by then. Default: everybody is admitted.
 	Admit func(hs *Handshake, connect *frame.Frame) error
 
 	// Subscriptions is told who subscribes to what, mounted destinations
