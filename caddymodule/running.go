@@ -75,16 +75,19 @@ func (c *claim) take(name string) error {
 		_, _ = brokers.Delete(name)
 		return err
 	}
-	c.takeAnnouncers()
-	if len(r.claims) == 0 {
-		r.registry.SetAnnouncers(c.announcers) // before the store is read, which has events for them
-		c.store.begin(r.registry)
-	}
-	r.claims = append(r.claims, c)
 	c.live = make(map[string]*stomp.Endpoint)
 	for endpoint, policy := range c.endpoints {
 		c.live[endpoint] = r.broker.Endpoint(endpoint, policy)
 	}
+	c.takeAnnouncers()
+	if len(r.claims) == 0 {
+		// there may be wills in the store, which go by destinations and rules
+		r.broker.SetDestinations(c.destinations)
+		r.broker.SetQueues(c.queues)
+		r.registry.SetAnnouncers(c.announcers) // before the store is read, which has events for them
+		c.store.begin(r.registry)
+	}
+	r.claims = append(r.claims, c)
 	if r.claims[0] == c {
 		r.apply(c)
 	}

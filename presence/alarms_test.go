@@ -18,7 +18,7 @@ func TestManyExpireAtOnce(t *testing.T) {
 	onComputer(t, Settings{RecoveryGrace: recovery}, func(t *testing.T, c *computer) {
 		c.crash()
 		for i := range sessions {
-			r := &Record{SessionID: fmt.Sprintf("session-%06d", i), ClientData: []byte(`1`), ConnectedAt: morning, Epoch: 1, Announced: true}
+			r := &Record{SessionID: fmt.Sprintf("session-%06d", i), Endpoint: "test", ClientData: []byte(`1`), ConnectedAt: morning, Epoch: 1, Announced: true}
 			if i%10 == 0 {
 				r.Will = &Will{Destination: "/queue/wills", Body: r.SessionID, Delay: -1}
 			}

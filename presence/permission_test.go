@@ -1,6 +1,7 @@
 package presence
 
 import (
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -135,6 +136,32 @@ func TestRulesOfWills(t *testing.T) {
 		if !strings.Contains(got, "the first") || strings.Contains(got, "the second") {
 			t.Errorf("got %q", got)
 		}
+	})
+}
+
+// A will that outlives its process is asked for too, by the rules of then; and
+// so it is if its session was left just before, and nobody was told.
+func TestRulesOfWillsAfterACrash(t *testing.T) {
+	onComputer(t, Settings{RecoveryGrace: recovery}, func(t *testing.T, c *computer) {
+		for name, user := range map[string]string{"allowed1": "mina", "denied01": "omar"} {
+			for after, delay := range map[string]string{"delayed": "5", "at-the-end": "3600"} {
+				c.connectAs(t, stomp.Handshake{SessionID: name + after, User: user},
+					willDestinationHeader, "/topic/wills", willBodyHeader, name+" "+after, willDelayHeader, delay)
+			}
+		}
+		settle()
+		c.crash()
+		c.boot(t)
+		c.rule(t, stomp.Rule{Action: stomp.ActionSend, Patterns: []string{"/topic/wills"}, Users: []string{"omar"}})
+		heir := c.peer(t, "/topic/wills")
+		time.Sleep(time.Hour)
+		settle()
+		var got []string
+		for _, body := range heir.bodies(t, "a") {
+			got = append(got, string(body))
+		}
+		slices.Sort(got)
+		wantStrings(t, "wills", got, "allowed1 at-the-end", "allowed1 delayed")
 	})
 }
 

@@ -109,7 +109,8 @@ func (r *Registry) restore(kept *Kept) {
 		if loss.Until.Before(until) {
 			loss.Until = until
 		}
-		e := &entry{view: k.view(true), will: k.Will, lost: &loss, scope: r.scope("", k.Scope)}
+		e := &entry{view: k.view(true), lost: &loss, scope: r.scope("", k.Scope)}
+		e.will = k.Will.after(e.view)
 		shown := k.view(r.settings.Load().AnnounceUnreachable)
 		r.entries[k.SessionID] = e
 		e.scope.arrive()

@@ -160,8 +160,9 @@ func (c *Change) kept() *KeptChange {
 }
 
 func (k *KeptChange) change() Change {
+	view := k.Session.view(k.Unreachable)
 	return Change{
-		View: k.Session.view(k.Unreachable), Type: k.Type, Room: k.Room, Seq: k.Seq, At: k.At,
-		Reason: k.Reason, Code: k.Code, Silence: k.Silence, UserSessions: k.UserSessions, will: k.Will,
+		View: view, Type: k.Type, Room: k.Room, Seq: k.Seq, At: k.At,
+		Reason: k.Reason, Code: k.Code, Silence: k.Silence, UserSessions: k.UserSessions, will: k.Will.after(view),
 	}
 }

@@ -30,6 +30,7 @@ type Will struct {
 	Delay time.Duration `json:"delay"`
 
 	sender *stomp.Session // nil after a restart
+	of     *View          // whose it is, after a restart
 }
 
 // willOf reads the will of a CONNECT frame, nil if there is none. It is for a
@@ -75,8 +76,11 @@ func (w *Will) carryOut(b *stomp.Broker) {
 		h = frame.Header{{Name: frame.HdrContentType, Value: w.ContentType}}
 	}
 	var err error
-	if w.sender != nil { // its permissions may have changed
+	switch { // its permissions may have changed
+	case w.sender != nil:
 		err = w.sender.MaySend(w.Destination)
+	case w.of != nil:
+		err = w.of.maySend(b, w.Destination)
 	}
 	if err == nil {
 		err = b.Publish(w.Destination, h, []byte(w.Body))
@@ -84,4 +88,24 @@ func (w *Will) carryOut(b *stomp.Broker) {
 	if err != nil {
 		b.Logger().Warn("a will could not be carried out", "destination", w.Destination, "error", err)
 	}
+}
+
+// after is the will after a restart, whose sender is known by a view alone. Nil
+// stays nil.
+func (w *Will) after(of *View) *Will {
+	if w != nil {
+		w.of = of
+	}
+	return w
+}
+
+// maySend asks the rules of the endpoint that a session of the process before
+// was at. Where that is gone, nobody can say what the session may do.
+func (v *View) maySend(b *stomp.Broker, destination string) error {
+	for _, e := range b.Endpoints() {
+		if e.Name() == v.Endpoint {
+			return e.MaySend(&stomp.Handshake{User: v.User, Attributes: v.Attributes}, v.SessionID, destination)
+		}
+	}
+	return stomp.Refuse("the endpoint %q is gone", v.Endpoint)
 }

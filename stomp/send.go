@@ -66,22 +66,28 @@ func (s *Session) routeOf(f *frame.Frame) (route, error) {
 
 // permitSend asks the rules. Who knows the name of a reply queue was given it
 // to reply to.
-func (s *Session) permitSend(r route) error {
+func (s *Session) permitSend(r route) error { return s.endpoint.permitSend(s.handshake, s.id, r) }
+
+func (s *Session) permit(action Action, destination string, others ...string) error {
+	return s.endpoint.permit(s.handshake, s.id, action, destination, others...)
+}
+
+func (e *Endpoint) permitSend(hs *Handshake, id string, r route) error {
 	switch {
 	case r.mount != nil:
-		return s.permit(ActionRegister, WithoutSlash(r.destination))
-	case r.kind == kindReplyQueue, s.endpoint.Policy().Permissions == nil:
+		return e.permit(hs, id, ActionRegister, WithoutSlash(r.destination))
+	case r.kind == kindReplyQueue, e.Policy().Permissions == nil:
 		return nil
 	case r.kind == kindUser:
-		destination, plain := s.broker.Destinations().userDestination(r)
-		return s.permit(ActionSend, destination, plain)
+		destination, plain := e.broker.Destinations().userDestination(r)
+		return e.permit(hs, id, ActionSend, destination, plain)
 	default:
-		return s.permit(ActionSend, r.destination)
+		return e.permit(hs, id, ActionSend, r.destination)
 	}
 }
 
-func (s *Session) permit(action Action, destination string, others ...string) error {
-	if s.endpoint.Policy().Permissions.Allows(action, s.handshake, s.id, destination, others...) {
+func (e *Endpoint) permit(hs *Handshake, id string, action Action, destination string, others ...string) error {
+	if e.Policy().Permissions.Allows(action, hs, id, destination, others...) {
 		return nil
 	}
 	return Refuse("%s: %q is not permitted", action, destination)
@@ -90,9 +96,15 @@ func (s *Session) permit(action Action, destination string, others ...string) er
 // MaySend says whether the session, which must have its id and may have ended,
 // may SEND to a destination that [Broker.Publish] takes. From any goroutine.
 func (s *Session) MaySend(destination string) error {
-	r, err := s.broker.publishable(destination)
+	return s.endpoint.MaySend(s.handshake, s.id, destination)
+}
+
+// MaySend is [Session.MaySend] for a session of the process before this one, of
+// which no more is known than its handshake and its id.
+func (e *Endpoint) MaySend(hs *Handshake, sessionID, destination string) error {
+	r, err := e.broker.publishable(destination)
 	if err == nil {
-		err = s.permitSend(r)
+		err = e.permitSend(hs, sessionID, r)
 	}
 	return err
 }
