@@ -24,6 +24,7 @@ type faultyStore struct {
 	commits                    int
 	meta                       presence.Meta
 	records                    map[string]*presence.Record
+	changes                    []*presence.KeptChange // that were not told
 }
 
 // faulty is the store that faultyModule opens.
@@ -46,7 +47,7 @@ func (s *faultyStore) Load() (*presence.Kept, error) {
 	if s.load != nil {
 		return nil, s.load
 	}
-	return &presence.Kept{Meta: s.meta, Records: slices.Collect(maps.Values(s.records))}, nil
+	return &presence.Kept{Meta: s.meta, Records: slices.Collect(maps.Values(s.records)), Changes: s.changes}, nil
 }
 
 func (s *faultyStore) Commit(b *presence.Batch) error {
