@@ -1,0 +1,181 @@
+//go:build linux
+
+package main
+
+import (
+	"bufio"
+	"bytes"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"os"
+	"runtime"
+	"strings"
+
+	"golang.org/x/sys/unix"
+)
+
+// floor is a server that does nothing but write: what no server can go below.
+type floor struct {
+	*process
+	addr string
+	in   io.Writer
+	out  *bufio.Reader
+}
+
+// startFloor runs this program as a floor.
+func startFloor() (*floor, error) {
+	p, in, out, err := own("floor")
+	if err != nil {
+		return nil, err
+	}
+	f := &floor{process: p, in: in, out: bufio.NewReader(out)}
+	if f.addr, err = f.out.ReadString('\n'); err != nil {
+		p.stop()
+		return nil, fmt.Errorf("the floor did not start: %w", err)
+	}
+	f.addr = strings.TrimSpace(f.addr)
+	return f, nil
+}
+
+// has returns when the floor has so many connections.
+func (f *floor) has(connections int) error {
+	if _, err := fmt.Fprintln(f.in, "has", connections); err != nil {
+		return err
+	}
+	_, err := f.out.ReadString('\n')
+	return err
+}
+
+// floorMain accepts connections and obeys the lines of the standard input: each
+// is the sizes of WebSocket messages that all connections get, with a write(2)
+// for each size and connection. Lines of one size that are there at once are
+// written together, up to 64 KiB in one write(2), as by a server that looks at
+// all that it has for a socket.
+func floorMain() error {
+	listener, err := unix.Socket(unix.AF_INET, unix.SOCK_STREAM|unix.SOCK_CLOEXEC, 0)
+	if err != nil {
+		return err
+	}
+	if err := unix.Bind(listener, &unix.SockaddrInet4{Addr: [4]byte{127, 0, 0, 1}}); err != nil {
+		return err
+	}
+	if err := unix.Listen(listener, 4096); err != nil {
+		return err
+	}
+	name, err := unix.Getsockname(listener)
+	if err != nil {
+		return err
+	}
+	fmt.Println(net.JoinHostPort("127.0.0.1", fmt.Sprint(name.(*unix.SockaddrInet4).Port)))
+
+	f := floorServer{listener: listener}
+	buf := make([]byte, 1<<20)
+	var orders []byte
+	for {
+		n, err := os.Stdin.Read(buf)
+		if err != nil {
+			return nil // whoever started the floor has ended
+		}
+		orders = append(orders, buf[:n]...)
+		end := bytes.LastIndexByte(orders, '\n') + 1
+		if err := f.obey(string(orders[:end])); err != nil {
+			return err
+		}
+		orders = append(orders[:0], orders[end:]...)
+	}
+}
+
+type floorServer struct {
+	listener int
+	conns    []int
+}
+
+func (f *floorServer) obey(orders string) error {
+	var together []byte
+	for order := range strings.Lines(orders) {
+		var connections int
+		if _, err := fmt.Sscanf(order, "has %d", &connections); err == nil {
+			if err := f.accept(connections); err != nil {
+				return err
+			}
+			continue
+		}
+		sizes := strings.Fields(order)
+		for _, text := range sizes {
+			var size int
+			if _, err := fmt.Sscan(text, &size); err != nil {
+				return fmt.Errorf("order %q: %w", order, err)
+			}
+			if len(together)+size > 64<<10 || len(sizes) > 1 {
+				if err := f.write(together); err != nil {
+					return err
+				}
+				together = together[:0]
+			}
+			together = appendServed(together, size)
+		}
+	}
+	return f.write(together)
+}
+
+func (f *floorServer) accept(connections int) error {
+	for len(f.conns) < connections {
+		fd, _, err := unix.Accept4(f.listener, unix.SOCK_CLOEXEC)
+		if err != nil {
+			return err
+		}
+		if err := unix.SetsockoptInt(fd, unix.IPPROTO_TCP, unix.TCP_NODELAY, 1); err != nil {
+			return err
+		}
+		f.conns = append(f.conns, fd)
+	}
+	fmt.Println(len(f.conns))
+	return nil
+}
+
+// write writes p to all connections, from as many threads as there are
+// processors, as any server would.
+func (f *floorServer) write(p []byte) error {
+	if len(p) == 0 {
+		return nil
+	}
+	writers := runtime.GOMAXPROCS(0)
+	errs := make(chan error, writers)
+	for w := range writers {
+		go func() {
+			for i := w; i < len(f.conns); i += writers {
+				if _, err := (&socket{f.conns[i]}).Write(p); err != nil {
+					errs <- fmt.Errorf("writing: %w", err)
+					return
+				}
+			}
+			errs <- nil
+		}()
+	}
+	var err error
+	for range writers {
+		err = errors.Join(err, <-errs)
+	}
+	return err
+}
+
+// appendServed appends a text message of a server that is so large with its head.
+func appendServed(p []byte, size int) []byte {
+	const final = 0x80 | opText
+	begin := len(p)
+	switch {
+	case size < 2+126:
+		p = append(p, final, byte(size-2))
+	case size < 4+1<<16:
+		p = append(p, final, 126, byte((size-4)>>8), byte(size-4))
+	default:
+		n := uint64(size - 10)
+		p = append(p, final, 127, byte(n>>56), byte(n>>48), byte(n>>40), byte(n>>32), byte(n>>24), byte(n>>16), byte(n>>8), byte(n))
+	}
+	for len(p)-begin < size {
+		p = append(p, 'x')
+	}
+	return p
+}
