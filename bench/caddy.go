@@ -106,7 +106,7 @@ func startCaddy(scheme, directives string) (*caddy, error) {
 	p := &process{Cmd: exec.Command(bin, "run", "--config", filepath.Join(dir, "Caddyfile")), dir: dir}
 	p.Env = append(os.Environ(), "HOME="+dir, "XDG_DATA_HOME="+dir, "XDG_CONFIG_HOME="+dir)
 	p.Stdout, p.Stderr = log, log
-	if err := p.Start(); err != nil {
+	if err := p.run(); err != nil {
 		return nil, fmt.Errorf("starting %s: %w", bin, err)
 	}
 	c := &caddy{process: p, addr: addr, admin: &http.Client{Transport: &http.Transport{

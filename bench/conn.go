@@ -23,8 +23,8 @@ type conn struct {
 	messages deframer
 	got      int // MESSAGE frames, since the load began to count
 
-	message func(c *conn, text []byte) // of each, where somebody wants to see them
-	fate    func(c *conn, err error)   // the server ended it; without it that is an error
+	message func(c *conn, text []byte) error // of each, where somebody wants to see them
+	fate    func(c *conn, err error)         // the server ended it; without it that is an error
 	gone    bool
 }
 
@@ -52,7 +52,7 @@ func (c *conn) received(p []byte) error {
 		case opText, opBinary:
 			c.got++
 			if c.message != nil {
-				c.message(c, payload)
+				return c.message(c, payload)
 			}
 		case opPing:
 			return c.write(opPong, payload)
@@ -169,7 +169,6 @@ var errEnough = errors.New("enough")
 func (c *conn) await(found func(text []byte) (bool, error)) error {
 	got := c.got
 	defer func() { c.got = got }()
-	c.message = func(_ *conn, text []byte) {}
 	buf := make([]byte, 4<<10)
 	for {
 		n, err := c.stream.Read(buf)
@@ -193,7 +192,6 @@ func (c *conn) await(found func(text []byte) (bool, error)) error {
 			return err
 		})
 		if err != nil || enough {
-			c.message = nil
 			return err
 		}
 	}

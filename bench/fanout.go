@@ -17,7 +17,6 @@ type audience struct {
 	poller  *poller
 	readers []*conn
 	publish func(messages int) error
-	check   func() error // what a measurement cannot see
 
 	// of a measurement
 	sent    int         // messages
@@ -29,13 +28,13 @@ type audience struct {
 }
 
 // newAudience connects readers. It publishes what publish says.
-func newAudience(name string, p *process, n int, dial func(i int) (*conn, error)) (*audience, error) {
+func newAudience(name string, p *process, dial func() ([]*conn, error)) (*audience, error) {
 	poll, err := newPoller()
 	if err != nil {
 		return nil, err
 	}
 	a := &audience{name: name, process: p, poller: poll}
-	if a.readers, err = dialAll(n, dial); err != nil {
+	if a.readers, err = dial(); err != nil {
 		return nil, err
 	}
 	for _, c := range a.readers {
@@ -52,12 +51,14 @@ func newAudience(name string, p *process, n int, dial func(i int) (*conn, error)
 // bytes of client data.
 func productAudience(name string, c *caddy, t target, n int) (*audience, error) {
 	t.addr = c.addr
-	a, err := newAudience(name, c.process, n, func(i int) (*conn, error) {
-		conn, err := t.registered(i)
-		if err != nil {
-			return nil, err
-		}
-		return conn, conn.subscribe("/topic/news")
+	a, err := newAudience(name, c.process, func() ([]*conn, error) {
+		return dialAll(n, func(i int) (*conn, error) {
+			conn, err := t.registered(i)
+			if err != nil {
+				return nil, err
+			}
+			return conn, conn.subscribe("/topic/news")
+		})
 	})
 	if err != nil {
 		return nil, err
@@ -89,8 +90,7 @@ var body = (`{"from":"mina","text":"` + strings.Repeat("the quick brown fox jump
 
 // floorAudience gets messages of that size from a floor.
 func floorAudience(f *floor, size, n int) (*audience, error) {
-	t := target{addr: f.addr, kind: silent}
-	a, err := newAudience("floor", f.process, n, func(int) (*conn, error) { return t.dial() })
+	a, err := newAudience("floor", f.process, func() ([]*conn, error) { return f.connect(n) })
 	if err != nil {
 		return nil, err
 	}
@@ -99,19 +99,20 @@ func floorAudience(f *floor, size, n int) (*audience, error) {
 		_, err := f.in.Write([]byte(strings.Repeat(one, messages)))
 		return err
 	}
-	return a, f.has(n)
+	return a, nil
 }
 
 func (a *audience) close() { a.poller.close() }
 
 // received is called with each message: the i-th that a reader gets is the i-th
 // that was sent.
-func (a *audience) received(c *conn, _ []byte) {
+func (a *audience) received(c *conn, _ []byte) error {
 	i := c.got - 1 - a.told
 	if a.timed {
 		a.latency = append(a.latency, time.Since(a.sentAt[i]))
 	}
 	a.open[i]--
+	return nil
 }
 
 func (a *audience) send(messages int, at time.Time) error {

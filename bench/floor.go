@@ -5,6 +5,7 @@ package main
 import (
 	"bufio"
 	"bytes"
+	"encoding/binary"
 	"errors"
 	"fmt"
 	"io"
@@ -39,13 +40,17 @@ func startFloor() (*floor, error) {
 	return f, nil
 }
 
-// has returns when the floor has so many connections.
-func (f *floor) has(connections int) error {
-	if _, err := fmt.Fprintln(f.in, "has", connections); err != nil {
-		return err
+// connect returns so many connections that the floor has, too.
+func (f *floor) connect(connections int) ([]*conn, error) {
+	if _, err := fmt.Fprintln(f.in, "accept", connections); err != nil {
+		return nil, err
 	}
-	_, err := f.out.ReadString('\n')
-	return err
+	conns, err := dialAll(connections, func(int) (*conn, error) { return target{addr: f.addr, kind: silent}.dial() })
+	if err != nil {
+		return nil, err
+	}
+	_, err = f.out.ReadString('\n')
+	return conns, err
 }
 
 // floorMain accepts connections and obeys the lines of the standard input: each
@@ -96,7 +101,7 @@ func (f *floorServer) obey(orders string) error {
 	var together []byte
 	for order := range strings.Lines(orders) {
 		var connections int
-		if _, err := fmt.Sscanf(order, "has %d", &connections); err == nil {
+		if _, err := fmt.Sscanf(order, "accept %d", &connections); err == nil {
 			if err := f.accept(connections); err != nil {
 				return err
 			}
@@ -161,18 +166,30 @@ func (f *floorServer) write(p []byte) error {
 	return err
 }
 
-// appendServed appends a text message of a server that is so large with its head.
+// served is how large a message of a server with such a payload is on the wire.
+func served(payload int) int {
+	switch {
+	case payload < 126:
+		return 2 + payload
+	case payload < 1<<16:
+		return 4 + payload
+	default:
+		return 10 + payload
+	}
+}
+
+// appendServed appends a text message of a server that is so large on the wire.
+// (No message is 128, 129 or 65,540 to 65,545 bytes large.)
 func appendServed(p []byte, size int) []byte {
 	const final = 0x80 | opText
 	begin := len(p)
 	switch {
-	case size < 2+126:
+	case size < served(126):
 		p = append(p, final, byte(size-2))
-	case size < 4+1<<16:
-		p = append(p, final, 126, byte((size-4)>>8), byte(size-4))
+	case size < served(1<<16):
+		p = binary.BigEndian.AppendUint16(append(p, final, 126), uint16(size-4))
 	default:
-		n := uint64(size - 10)
-		p = append(p, final, 127, byte(n>>56), byte(n>>48), byte(n>>40), byte(n>>32), byte(n>>24), byte(n>>16), byte(n>>8), byte(n))
+		p = binary.BigEndian.AppendUint64(append(p, final, 127), uint64(size-10))
 	}
 	for len(p)-begin < size {
 		p = append(p, 'x')

@@ -14,11 +14,13 @@ import (
 	"flag"
 	"fmt"
 	"os"
+	"runtime"
 	"runtime/debug"
 	"time"
 )
 
 func main() {
+	runtime.LockOSThread() // whose end is the end of the servers
 	if err := run(os.Args[1:]); err != nil {
 		fmt.Fprintln(os.Stderr, "bench:", err)
 		os.Exit(1)
@@ -31,6 +33,8 @@ type bench struct {
 	duration time.Duration // of a measurement
 	readers  int           // of a message
 	sessions int
+	victims  int
+	curious  int
 	least    float64 // share of connects per second that a store must leave
 	results  *results
 }
@@ -43,6 +47,8 @@ type mode struct {
 
 var modes = []mode{
 	{"fan-out", "a message goes to many", (*bench).fanOut},
+	{"storm", "some of the sessions vanish at once", (*bench).storm},
+	{"newcomers", "all ask for the roster at once", (*bench).newcomers},
 	{"connects", "all sessions connect and are told of, with a store and without", (*bench).connects},
 }
 
@@ -54,8 +60,11 @@ func run(args []string) error {
 	f.DurationVar(&b.duration, "duration", time.Second, "of one measurement of fan-out")
 	f.IntVar(&b.readers, "readers", 1000, "how many get each message of fan-out")
 	f.IntVar(&b.sessions, "sessions", 10_000, "how many sessions there are")
+	f.IntVar(&b.victims, "victims", 1000, "how many of them vanish in a storm")
+	f.IntVar(&b.curious, "curious", 3000, "how many newcomers there are")
 	f.IntVar(&b.pairs, "rounds", 5, "the same as -pairs")
 	f.Float64Var(&b.least, "ratio", 0, "the least share of connects per second that a store must leave")
+	limit := f.Duration("limit", 10*time.Minute, "after which it gives up")
 	path := f.String("json", "", "the file whose results are replaced by those of this run")
 	if len(args) == 0 {
 		usage(f)
@@ -67,6 +76,7 @@ func run(args []string) error {
 	if args[0] == "floor" {
 		return floorMain()
 	}
+	defer time.AfterFunc(*limit, func() { panic("bench: it takes too long") }).Stop()
 	debug.SetGCPercent(400) // of the load; the server is another process
 	if err := raiseLimit(); err != nil {
 		return err

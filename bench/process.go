@@ -10,6 +10,7 @@ import (
 	"os/exec"
 	"strconv"
 	"strings"
+	"syscall"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -19,6 +20,12 @@ import (
 type process struct {
 	*exec.Cmd
 	dir string // of its files
+}
+
+// run starts it. It ends with the thread that calls this.
+func (p *process) run() error {
+	p.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
+	return p.Start()
 }
 
 // stop ends the process and removes its files.
@@ -90,5 +97,5 @@ func own(args ...string) (*process, io.WriteCloser, io.Reader, error) {
 	if err != nil {
 		return nil, nil, nil, err
 	}
-	return p, in, out, p.Start()
+	return p, in, out, p.run()
 }

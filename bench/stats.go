@@ -6,6 +6,7 @@ import (
 	"cmp"
 	"math"
 	"slices"
+	"time"
 )
 
 // spread is what several measurements of the same found.
@@ -33,3 +34,6 @@ func percentile[T cmp.Ordered](values []T, p float64) T {
 	rank := int(math.Ceil(p / 100 * float64(len(values))))
 	return values[min(max(rank, 1), len(values))-1]
 }
+
+// ms is in milliseconds.
+func ms(d time.Duration) float64 { return float64(d.Nanoseconds()) / 1e6 }
