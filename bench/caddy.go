@@ -80,6 +80,7 @@ func startCaddy(scheme, directives string) (*caddy, error) {
 	config := fmt.Sprintf(`{
 	admin unix/%s/admin
 	persist_config off
+	auto_https disable_redirects
 	metrics
 	servers {
 		protocols h1

@@ -4,11 +4,14 @@ package main
 
 import (
 	"bytes"
+	"crypto/rand"
 	"crypto/tls"
 	"encoding/binary"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
+	"strings"
 	"time"
 
 	"github.com/caddy-stomp/caddy-stomp/stomp/frame"
@@ -20,6 +23,7 @@ type conn struct {
 	stream io.ReadWriter // the socket, or TLS over it
 	id     string        // of the session
 
+	kind     kind
 	messages deframer
 	got      int // MESSAGE frames, since the load began to count
 
@@ -43,6 +47,7 @@ type kind uint8
 
 const (
 	raw    kind = iota // a WebSocket
+	sockJS             // the websocket transport of SockJS
 	silent             // nothing: bytes that a floor writes
 )
 
@@ -50,9 +55,14 @@ func (c *conn) received(p []byte) error {
 	return c.messages.feed(p, func(opcode byte, payload []byte) error {
 		switch opcode {
 		case opText, opBinary:
-			c.got++
-			if c.message != nil {
-				return c.message(c, payload)
+			for range c.in(payload) {
+				c.got++
+				if c.message == nil {
+					continue
+				}
+				if err := c.message(c, payload); err != nil {
+					return err
+				}
 			}
 		case opPing:
 			return c.write(opPong, payload)
@@ -63,13 +73,39 @@ func (c *conn) received(p []byte) error {
 	})
 }
 
+// in is how many MESSAGE frames are in a payload: what begins otherwise is a
+// heart-beat, and deflated it cannot be seen.
+func (c *conn) in(payload []byte) int {
+	switch {
+	case c.kind == sockJS:
+		return bytes.Count(payload, []byte(`"MESSAGE\n`))
+	case len(payload) == 1:
+		return 0
+	default:
+		return 1
+	}
+}
+
+// text is the STOMP frames of a payload.
+func (c *conn) text(payload []byte) ([]byte, error) {
+	if c.kind != sockJS {
+		return c.messages.inflated(payload)
+	}
+	var frames []string
+	if payload[0] != 'a' {
+		return nil, nil // o, h
+	}
+	err := json.Unmarshal(payload[1:], &frames)
+	return []byte(strings.Join(frames, "")), err
+}
+
 // dial connects a client and, unless it is silent, makes the session. It blocks.
 func (t target) dial(header ...frame.Field) (*conn, error) {
 	s, err := dialSocket(t.addr)
 	if err != nil {
 		return nil, err
 	}
-	c := &conn{socket: s, stream: s}
+	c := &conn{socket: s, stream: s, kind: t.kind}
 	if err := t.open(c, header); err != nil {
 		_ = s.Close()
 		return nil, err
@@ -97,8 +133,12 @@ func (t target) upgrade(c *conn) error {
 	if t.compression {
 		extension = "Sec-WebSocket-Extensions: permessage-deflate; client_no_context_takeover; server_no_context_takeover\r\n"
 	}
+	path := t.path
+	if t.kind == sockJS {
+		path += "/000/" + rand.Text() + "/websocket"
+	}
 	if _, err := fmt.Fprintf(c.stream, "GET %s HTTP/1.1\r\nHost: %s\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n"+
-		"Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n%s\r\n", t.path, t.addr, extension); err != nil {
+		"Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n%s\r\n", path, t.addr, extension); err != nil {
 		return err
 	}
 	head, err := c.head()
@@ -114,18 +154,21 @@ func (t target) upgrade(c *conn) error {
 	return nil
 }
 
-// head reads the head of a response. A server says nothing of its own after it.
+// head reads the head of a response. What follows it is for the next to feed.
 func (c *conn) head() ([]byte, error) {
-	var head []byte
+	var got []byte
 	buf := make([]byte, 4<<10)
-	for !bytes.HasSuffix(head, []byte("\r\n\r\n")) {
+	for {
 		n, err := c.stream.Read(buf)
 		if err != nil {
 			return nil, err
 		}
-		head = append(head, buf[:n]...)
+		got = append(got, buf[:n]...)
+		if head, rest, ok := bytes.Cut(got, []byte("\r\n\r\n")); ok {
+			c.messages.pending = append(c.messages.pending, rest...)
+			return head, nil
+		}
 	}
-	return head, nil
 }
 
 // connect makes the session: CONNECT, CONNECTED.
@@ -137,6 +180,9 @@ func (t target) connect(c *conn, header []frame.Field) error {
 	}
 	return c.await(func(text []byte) (bool, error) {
 		_, after, ok := bytes.Cut(text, []byte("\nsession:"))
+		if len(text) == 0 {
+			return false, nil
+		}
 		if !ok || !bytes.HasPrefix(text, []byte("CONNECTED\n")) {
 			return false, fmt.Errorf("not connected: %.200q", text)
 		}
@@ -183,7 +229,7 @@ func (c *conn) await(found func(text []byte) (bool, error)) error {
 			case opcode != opText && opcode != opBinary:
 				return nil
 			}
-			text, err := c.messages.inflated(payload)
+			text, err := c.text(payload)
 			if err != nil {
 				return err
 			}
@@ -199,7 +245,14 @@ func (c *conn) await(found func(text []byte) (bool, error)) error {
 
 // send sends a STOMP frame as one message.
 func (c *conn) send(v frame.Version, f *frame.Frame) error {
-	return c.write(opText, frame.Append(nil, v, f))
+	p := frame.Append(nil, v, f)
+	if c.kind == sockJS {
+		var err error
+		if p, err = json.Marshal([]string{string(p)}); err != nil {
+			return err
+		}
+	}
+	return c.write(opText, p)
 }
 
 func (c *conn) write(opcode byte, payload []byte) error {

@@ -3,6 +3,7 @@
 package main
 
 import (
+	"bytes"
 	"fmt"
 	"strings"
 	"time"
@@ -25,6 +26,7 @@ type audience struct {
 	sentAt  []time.Time // of message told+i
 	latency []time.Duration
 	timed   bool
+	verify  bool // look into each message
 }
 
 // newAudience connects readers. It publishes what publish says.
@@ -106,7 +108,13 @@ func (a *audience) close() { a.poller.close() }
 
 // received is called with each message: the i-th that a reader gets is the i-th
 // that was sent.
-func (a *audience) received(c *conn, _ []byte) error {
+func (a *audience) received(c *conn, payload []byte) error {
+	if a.verify {
+		text, err := c.text(payload)
+		if err != nil || !bytes.HasPrefix(text, []byte("MESSAGE\n")) || !bytes.Contains(text, []byte(body)) {
+			return fmt.Errorf("not what was published: %q, %w", text, err)
+		}
+	}
 	i := c.got - 1 - a.told
 	if a.timed {
 		a.latency = append(a.latency, time.Since(a.sentAt[i]))
