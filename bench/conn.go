@@ -48,6 +48,7 @@ type kind uint8
 const (
 	raw    kind = iota // a WebSocket
 	sockJS             // the websocket transport of SockJS
+	mute               // a WebSocket on which nobody says anything
 	silent             // nothing: bytes that a floor writes
 )
 
@@ -121,7 +122,7 @@ func (t target) open(c *conn, header []frame.Field) error {
 		//nolint:gosec // the certificate of the benchmark itself, on loopback
 		c.stream = tls.Client(c.socket, &tls.Config{InsecureSkipVerify: true, MinVersion: tls.VersionTLS13})
 	}
-	if err := t.upgrade(c); err != nil {
+	if err := t.upgrade(c); err != nil || t.kind == mute {
 		return err
 	}
 	return t.connect(c, header)

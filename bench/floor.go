@@ -100,6 +100,9 @@ type floorServer struct {
 func (f *floorServer) obey(orders string) error {
 	var together []byte
 	for order := range strings.Lines(orders) {
+		if order == "echo\n" {
+			return f.echo()
+		}
 		var connections int
 		if _, err := fmt.Sscanf(order, "accept %d", &connections); err == nil {
 			if err := f.accept(connections); err != nil {
@@ -138,6 +141,36 @@ func (f *floorServer) accept(connections int) error {
 	}
 	fmt.Println(len(f.conns))
 	return nil
+}
+
+// echo answers whatever comes with a heart-beat, and does nothing else any more.
+func (f *floorServer) echo() error {
+	epoll, err := unix.EpollCreate1(unix.EPOLL_CLOEXEC)
+	if err != nil {
+		return err
+	}
+	for _, fd := range f.conns {
+		if err := unix.EpollCtl(epoll, unix.EPOLL_CTL_ADD, fd, &unix.EpollEvent{Events: unix.EPOLLIN, Fd: int32(fd)}); err != nil {
+			return err
+		}
+	}
+	beat, buf := appendServed(nil, served(1)), make([]byte, 512)
+	events := make([]unix.EpollEvent, 128)
+	for {
+		n, err := unix.EpollWait(epoll, events, -1)
+		if err != nil && !errors.Is(err, unix.EINTR) {
+			return err
+		}
+		for _, event := range events[:max(n, 0)] {
+			s := socket{int(event.Fd)}
+			if _, err := s.Read(buf); err != nil {
+				return nil //nolint:nilerr // it is over
+			}
+			if _, err := s.Write(beat); err != nil {
+				return nil //nolint:nilerr // it is over
+			}
+		}
+	}
 }
 
 // write writes p to all connections, from as many threads as there are

@@ -47,6 +47,9 @@ type mode struct {
 
 var modes = []mode{
 	{"fan-out", "a message goes to many", (*bench).fanOut},
+	{"reconnect", "all connect, subscribe and register; what idle sessions take", (*bench).reconnect},
+	{"idle", "idle sessions under TLS", (*bench).idle},
+	{"heart-beat", "nothing but heart-beats", (*bench).heartBeat},
 	{"storm", "some of the sessions vanish at once", (*bench).storm},
 	{"newcomers", "all ask for the roster at once", (*bench).newcomers},
 	{"connects", "all sessions connect and are told of, with a store and without", (*bench).connects},

@@ -31,16 +31,17 @@ type row struct {
 	Base    []float64 `json:"base,omitempty"`
 	To      string    `json:"to,omitempty"` // what base is
 
-	Value  spread  `json:"value"`
-	Ratio  *spread `json:"ratio,omitempty"`
-	Target float64 `json:"target,omitempty"` // of the median: of the ratio, if there is one, or the value
-	Size   int     `json:"size,omitempty"`   // what a series grows by
+	Value   spread  `json:"value"`
+	Ratio   *spread `json:"ratio,omitempty"`
+	Target  float64 `json:"target,omitempty"`   // of the median: of the ratio, if there is one, or the value
+	OfValue bool    `json:"of_value,omitempty"` // the target is of the value although there is a ratio
+	Size    int     `json:"size,omitempty"`     // what a series grows by
 }
 
 // verdict compares with the target: "" without one.
 func (r row) verdict() string {
 	median := r.Value.Median
-	if r.Ratio != nil {
+	if r.Ratio != nil && !r.OfValue {
 		median = r.Ratio.Median
 	}
 	switch {
@@ -51,6 +52,16 @@ func (r row) verdict() string {
 	default:
 		return "not met"
 	}
+}
+
+// pair adds what was measured in turn.
+func (r *row) pair(product, base float64) {
+	r.Product, r.Base = append(r.Product, product), append(r.Base, base)
+}
+
+// clear takes the rows of a mode out.
+func (rs *results) clear(mode string) {
+	rs.Rows = slices.DeleteFunc(rs.Rows, func(r row) bool { return r.Mode == mode })
 }
 
 // add computes the spreads of r, and puts it in the place of one with its name.
