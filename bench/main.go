@@ -1,61 +1,125 @@
+//go:build linux
+
 // Command bench loads a real Caddy on loopback with thousands of clients, and
-// compares the CPU time that it takes with that of a floor: a program that
-// writes the same bytes to as many sockets, and does nothing else. Both are
-// measured in one run, as machines are noisy.
+// compares what it costs with a floor: a program that writes the same bytes to
+// as many sockets, and does nothing else. The two are measured in turn in one
+// run, and what counts is the ratio, as machines are noisy.
 //
-//	go build -o /tmp/caddy ./cmd/caddy
-//	CADDY_BIN=/tmp/caddy go run ./bench storm
+//	go run ./bench fan-out
 //
-// It ends with an error if anybody has a wrong picture of who is there.
+// See README.md for the modes.
 package main
 
 import (
 	"flag"
 	"fmt"
 	"os"
+	"runtime"
 	"runtime/debug"
+	"time"
 )
 
 func main() {
+	runtime.LockOSThread() // whose end is the end of the servers
 	if err := run(os.Args[1:]); err != nil {
 		fmt.Fprintln(os.Stderr, "bench:", err)
 		os.Exit(1)
 	}
 }
 
-const usage = `usage: bench <scenario> [flags]
+// bench is a run.
+type bench struct {
+	pairs    int           // how often each thing is measured
+	duration time.Duration // of a measurement
+	readers  int           // of a message
+	sessions int
+	victims  int
+	curious  int
+	least    float64 // share of connects per second that a store must leave
+	results  *results
+}
 
-  connects   all sessions connect, with a store in turn with none
-  newcomers  all sessions ask for the roster at once
-  storm      some of the sessions vanish at once
+// mode is a kind of load.
+type mode struct {
+	name, about string
+	run         func(*bench) error
+}
 
-`
+var modes = []mode{
+	{"fan-out", "a message goes to many", (*bench).fanOut},
+	{"reconnect", "all connect, subscribe and register; what idle sessions take", (*bench).reconnect},
+	{"idle", "idle sessions under TLS", (*bench).idle},
+	{"heart-beat", "nothing but heart-beats", (*bench).heartBeat},
+	{"storm", "some of the sessions vanish at once", (*bench).storm},
+	{"newcomers", "all ask for the roster at once", (*bench).newcomers},
+	{"connects", "all sessions connect and are told of, with a store and without", (*bench).connects},
+}
 
 func run(args []string) error {
+	f := flag.NewFlagSet("bench", flag.ExitOnError)
+	f.Usage = func() { usage(f) }
+	b := bench{results: new(results)}
+	f.IntVar(&b.pairs, "pairs", 5, "how often product and floor are measured, in turn")
+	f.DurationVar(&b.duration, "duration", time.Second, "of one measurement of fan-out")
+	f.IntVar(&b.readers, "readers", 1000, "how many get each message of fan-out")
+	f.IntVar(&b.sessions, "sessions", 10_000, "how many sessions there are")
+	f.IntVar(&b.victims, "victims", 1000, "how many of them vanish in a storm")
+	f.IntVar(&b.curious, "curious", 3000, "how many newcomers there are")
+	f.IntVar(&b.pairs, "rounds", 5, "the same as -pairs")
+	f.Float64Var(&b.least, "ratio", 0, "the least share of connects per second that a store must leave")
+	limit := f.Duration("limit", 10*time.Minute, "after which it gives up")
+	path := f.String("json", "", "the file whose results are replaced by those of this run")
 	if len(args) == 0 {
-		return fmt.Errorf("%s", usage)
+		usage(f)
+		return flag.ErrHelp
 	}
-	f := flag.NewFlagSet(args[0], flag.ExitOnError)
-	f.Usage = func() { fmt.Fprint(os.Stderr, usage); f.PrintDefaults() }
-	sessions := f.Int("sessions", 10_000, "how many sessions there are")
-	victims := f.Int("victims", 1000, "how many of them vanish")
-	rounds := f.Int("rounds", 3, "how often the floor, or each kind of connects, is measured")
-	ratio := f.Float64("ratio", 0, "the least share of connects per second that a store must leave")
 	if err := f.Parse(args[1:]); err != nil {
 		return err
 	}
-	debug.SetGCPercent(400) // of the load; the server is another process
-	s := scenario{sessions: *sessions, victims: *victims, rounds: *rounds}
-	switch args[0] {
-	case "floor":
+	if args[0] == "floor" {
 		return floorMain()
-	case "connects":
-		return s.connects(*ratio)
-	case "newcomers":
-		return s.newcomers()
-	case "storm":
-		return s.storm()
-	default:
-		return fmt.Errorf("%s", usage)
 	}
+	defer time.AfterFunc(*limit, func() { panic("bench: it takes too long") }).Stop()
+	debug.SetGCPercent(400) // of the load; the server is another process
+	if err := raiseLimit(); err != nil {
+		return err
+	}
+	if *path != "" {
+		var err error
+		if b.results, err = load(*path); err != nil {
+			return err
+		}
+	}
+	var err error
+	if b.results.Machine, err = thisMachine(); err != nil {
+		return err
+	}
+	known := false
+	for _, m := range modes {
+		if m.name != args[0] && args[0] != "all" {
+			continue
+		}
+		known = true
+		if err := m.run(&b); err != nil {
+			return fmt.Errorf("%s: %w", m.name, err)
+		}
+		b.results.print(os.Stdout, m.name)
+	}
+	if !known {
+		usage(f)
+		return fmt.Errorf("unknown mode %q", args[0])
+	}
+	if *path == "" {
+		return nil
+	}
+	return b.results.save(*path)
+}
+
+func usage(f *flag.FlagSet) {
+	fmt.Fprint(os.Stderr, "usage: bench <mode> [flags]\n\n")
+	for _, m := range modes {
+		fmt.Fprintf(os.Stderr, "  %-12s %s\n", m.name, m.about)
+	}
+	fmt.Fprint(os.Stderr, "  all          all of them\n\n")
+	f.PrintDefaults()
 }

@@ -7,7 +7,8 @@ import (
 
 // Transport is the sending half of a connection, as its session sees it.
 //
-// Write, Ping and Close are called by one goroutine at a time. Abort may be
+// Write, Ping and Close are called by one goroutine at a time, not always the
+// same. Abort may be
 // called from any goroutine, also while another one is blocked in Write, and
 // makes that one return.
 type Transport interface {
@@ -29,6 +30,18 @@ type Transport interface {
 
 	// Abort drops the connection at once.
 	Abort()
+}
+
+// QuickTransport is implemented by a [Transport] that can write without waiting
+// for the peer.
+type QuickTransport interface {
+	Transport
+
+	// TryWrite is Write, except that it makes one system call at most and
+	// does not wait: n messages were taken; more says that not all of them
+	// could be written, so that the next call has to be Write, which begins
+	// with what is left of them. It counts as Write for who may call it when.
+	TryWrite(batch []*Message) (n int, more bool, err error)
 }
 
 // Receiver is the receiving half: what a transport calls. All methods are
@@ -77,18 +90,27 @@ type Message struct {
 	// a WebSocket text frame.
 	Binary bool
 
-	form atomic.Pointer[Message]
+	forms [numForms]atomic.Pointer[Message]
 }
 
+// Form is what a transport makes of a message's bytes.
+type Form uint8
+
+// The forms that there are.
+const (
+	FormSockJS   Form = iota // an array of strings
+	FormDeflated             // RFC 7692, without context takeover
+	numForms
+)
+
 // Form is the message in a form of the transport's, made once and then shared
-// like the message. A message travels in one such form only: there is one kind
-// of transport that needs one. It may be called from any goroutine.
-func (m *Message) Form(encode func(data []byte) []byte) *Message {
-	if f := m.form.Load(); f != nil {
+// like the message. It may be called from any goroutine.
+func (m *Message) Form(form Form, encode func(data []byte) []byte) *Message {
+	if f := m.forms[form].Load(); f != nil {
 		return f
 	}
-	f := &Message{Data: encode(m.Data)}
-	m.form.Store(f)
+	f := &Message{Data: encode(m.Data), Binary: m.Binary}
+	m.forms[form].Store(f)
 	return f
 }
 

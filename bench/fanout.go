@@ -1,0 +1,226 @@
+//go:build linux
+
+package main
+
+import (
+	"bytes"
+	"fmt"
+	"strings"
+	"time"
+
+	"github.com/caddy-stomp/caddy-stomp/stomp/frame"
+)
+
+// audience is subscribers of one server, and who publishes to them.
+type audience struct {
+	name    string
+	process *process
+	poller  *poller
+	readers []*conn
+	publish func(messages int) error
+
+	// of a measurement
+	sent    int         // messages
+	told    int         // of them, that all readers have
+	open    []int       // readers that do not have message told+i yet
+	sentAt  []time.Time // of message told+i
+	latency []time.Duration
+	timed   bool
+	verify  bool // look into each message
+}
+
+// newAudience connects readers. It publishes what publish says.
+func newAudience(name string, p *process, dial func() ([]*conn, error)) (*audience, error) {
+	poll, err := newPoller()
+	if err != nil {
+		return nil, err
+	}
+	a := &audience{name: name, process: p, poller: poll}
+	if a.readers, err = dial(); err != nil {
+		return nil, err
+	}
+	for _, c := range a.readers {
+		c.got = 0
+		c.message = a.received
+		if err := poll.add(c); err != nil {
+			return nil, err
+		}
+	}
+	return a, nil
+}
+
+// productAudience are subscribers of /topic/news of Caddy, registered with 200
+// bytes of client data.
+func productAudience(name string, c *caddy, t target, n int) (*audience, error) {
+	t.addr = c.addr
+	a, err := newAudience(name, c.process, func() ([]*conn, error) {
+		return dialAll(n, func(i int) (*conn, error) {
+			conn, err := t.registered(i)
+			if err != nil {
+				return nil, err
+			}
+			return conn, conn.subscribe("/topic/news")
+		})
+	})
+	if err != nil {
+		return nil, err
+	}
+	publisher, err := target{addr: t.addr, path: t.path, tls: t.tls}.dial()
+	if err != nil {
+		return nil, err
+	}
+	send := frame.Append(nil, frame.V12, &frame.Frame{
+		Command: frame.Send,
+		Header:  frame.Header{{Name: "destination", Value: "/topic/news"}, {Name: "content-type", Value: "text/plain"}},
+		Body:    []byte(body),
+	})
+	one := appendMessage(nil, opText, send)
+	var many []byte
+	a.publish = func(messages int) error {
+		many = many[:0]
+		for range messages {
+			many = append(many, one...)
+		}
+		_, err := publisher.stream.Write(many)
+		return err
+	}
+	return a, nil
+}
+
+// body is what is published: 128 bytes, such as a chat message.
+var body = (`{"from":"mina","text":"` + strings.Repeat("the quick brown fox jumps over the lazy dog ", 3))[:126] + `"}`
+
+// floorAudience gets messages of that size from a floor.
+func floorAudience(f *floor, size, n int) (*audience, error) {
+	a, err := newAudience("floor", f.process, func() ([]*conn, error) { return f.connect(n) })
+	if err != nil {
+		return nil, err
+	}
+	one := fmt.Sprintln(size)
+	a.publish = func(messages int) error {
+		_, err := f.in.Write([]byte(strings.Repeat(one, messages)))
+		return err
+	}
+	return a, nil
+}
+
+func (a *audience) close() { a.poller.close() }
+
+// received is called with each message: the i-th that a reader gets is the i-th
+// that was sent.
+func (a *audience) received(c *conn, payload []byte) error {
+	if a.verify {
+		text, err := c.text(payload)
+		if err != nil || !bytes.HasPrefix(text, []byte("MESSAGE\n")) || !bytes.Contains(text, []byte(body)) {
+			return fmt.Errorf("not what was published: %q, %w", text, err)
+		}
+	}
+	i := c.got - 1 - a.told
+	if a.timed {
+		a.latency = append(a.latency, time.Since(a.sentAt[i]))
+	}
+	a.open[i]--
+	return nil
+}
+
+func (a *audience) send(messages int, at time.Time) error {
+	for range messages {
+		a.open = append(a.open, len(a.readers))
+		a.sentAt = append(a.sentAt, at)
+	}
+	a.sent += messages
+	return a.publish(messages)
+}
+
+// settle takes note of the messages that all have got.
+func (a *audience) settle() (messages int) {
+	for messages < len(a.open) && a.open[messages] == 0 {
+		messages++
+	}
+	a.open, a.sentAt = a.open[messages:], a.sentAt[messages:]
+	a.told += messages
+	return messages
+}
+
+// cost is what a measurement of an audience found.
+type cost struct {
+	deliveries int
+	cpu        time.Duration // of the server
+	took       time.Duration
+	bytes      int64
+	latency    []time.Duration // of each delivery, if they were timed
+}
+
+func (c cost) perDelivery() float64 {
+	return float64(c.cpu.Nanoseconds()) / 1e3 / float64(c.deliveries)
+}
+func (c cost) perSecond() float64 { return float64(c.deliveries) / c.took.Seconds() }
+
+// measure calls load, and waits until everybody has everything.
+func (a *audience) measure(load func() error) (c cost, err error) {
+	before, err := a.process.cpu()
+	if err != nil {
+		return c, err
+	}
+	a.latency = nil
+	sent, bytes, began := a.sent, a.poller.bytes, time.Now()
+	if err := load(); err != nil {
+		return c, fmt.Errorf("%s: %w", a.name, err)
+	}
+	for len(a.open) > 0 {
+		if err := a.poll(time.Second); err != nil {
+			return c, err
+		}
+	}
+	c.took = time.Since(began)
+	after, err := a.process.cpu()
+	c.cpu, c.deliveries, c.bytes, c.latency = after-before, (a.sent-sent)*len(a.readers), a.poller.bytes-bytes, a.latency
+	return c, err
+}
+
+func (a *audience) poll(most time.Duration) error {
+	if err := a.poller.poll(most); err != nil {
+		return fmt.Errorf("%s: %w", a.name, err)
+	}
+	a.settle()
+	return nil
+}
+
+// inFlight keeps so many messages under way for that long: whenever everybody
+// has one, the next is sent.
+func (a *audience) inFlight(messages int, d time.Duration) (cost, error) {
+	return a.measure(func() error {
+		for began := time.Now(); time.Since(began) < d; {
+			if n := messages - len(a.open); n > 0 {
+				if err := a.send(n, time.Now()); err != nil {
+					return err
+				}
+			}
+			if err := a.poll(time.Second); err != nil {
+				return err
+			}
+		}
+		return nil
+	})
+}
+
+// steady sends a message every interval, however slowly they are delivered. The
+// latency counts from when a message was due.
+func (a *audience) steady(interval, d time.Duration) (cost, error) {
+	a.timed = true
+	defer func() { a.timed = false }()
+	return a.measure(func() error {
+		began := time.Now()
+		for next := began; next.Sub(began) < d; {
+			for now := time.Now(); !next.After(now); next = next.Add(interval) {
+				if err := a.send(1, next); err != nil {
+					return err
+				}
+			}
+			if err := a.poll(time.Until(next)); err != nil {
+				return err
+			}
+		}
+		return nil
+	})
+}

@@ -1,0 +1,172 @@
+//go:build linux
+
+package main
+
+import (
+	"fmt"
+	"math"
+	"time"
+)
+
+// fanOut measures what it costs the server that one more gets a message, and how
+// long that takes.
+func (b *bench) fanOut() error {
+	clear, err := startCaddy("http", "\tstomp /ws {"+endpointOptions+"\t}\n"+
+		"\tstomp /deflate {"+endpointOptions+"\t\tcompression\n\t}\n"+
+		"\tstomp /sockjs {"+endpointOptions+"\t\tsockjs\n\t}\n")
+	if err != nil {
+		return err
+	}
+	defer clear.stop()
+	secure, err := startCaddy("https", "\tstomp /ws {"+endpointOptions+"\t}\n")
+	if err != nil {
+		return err
+	}
+	defer secure.stop()
+	plain, err := newVariant(clear, "plain", target{path: "/ws"}, b.readers, 1.3, 2)
+	if err != nil {
+		return err
+	}
+	tls, err := newVariant(secure, "TLS 1.3", target{path: "/ws", tls: true}, b.readers, 1.6, 2.7)
+	if err != nil {
+		return err
+	}
+	deflate, err := newVariant(clear, "permessage-deflate", target{path: "/deflate", compression: true}, b.readers, 1.3, 1.3)
+	if err != nil {
+		return err
+	}
+	sockjs, err := newVariant(clear, "SockJS websocket", target{path: "/sockjs", kind: sockJS}, b.readers, 0, 0)
+	if err != nil {
+		return err
+	}
+	size, err := plain.size()
+	if err != nil {
+		return err
+	}
+	for _, v := range []*variant{tls, deflate, sockjs} {
+		if _, err := v.size(); err != nil {
+			return err
+		}
+	}
+	f, err := startFloor()
+	if err != nil {
+		return err
+	}
+	defer f.stop()
+	floor, err := floorAudience(f, size, b.readers)
+	if err != nil {
+		return err
+	}
+	all := []*variant{plain, tls, deflate, sockjs}
+	for _, inFlight := range []int{1, 64} {
+		if err := b.costs(floor, all, inFlight); err != nil {
+			return err
+		}
+	}
+	if err := b.latencies(floor, plain.audience); err != nil {
+		return err
+	}
+	floor.close()
+	for _, v := range all {
+		v.close()
+	}
+	return nil
+}
+
+// variant is a way to get messages from Caddy.
+type variant struct {
+	*audience
+	caddy   *caddy
+	targets map[int]float64 // by messages in flight
+}
+
+func newVariant(c *caddy, name string, t target, readers int, one, many float64) (*variant, error) {
+	a, err := productAudience(name, c, t, readers)
+	return &variant{a, c, map[int]float64{1: one, 64: many}}, err
+}
+
+// size is how large a message is on the wire. It warms up, and looks into each.
+func (v *variant) size() (int, error) {
+	v.verify = true
+	for range 2 {
+		if _, err := v.inFlight(64, 100*time.Millisecond); err != nil {
+			return 0, err
+		}
+	}
+	c, err := v.inFlight(1, 100*time.Millisecond)
+	v.verify = false
+	return int(math.Round(float64(c.bytes) / float64(c.deliveries))), err
+}
+
+// costs measures CPU time per delivery: of all, in turn with the floor.
+func (b *bench) costs(floor *audience, all []*variant, inFlight int) error {
+	costs, allocs := make([]row, len(all)), make([]row, len(all))
+	for range b.pairs {
+		its, err := floor.inFlight(inFlight, b.duration)
+		if err != nil {
+			return err
+		}
+		for i, v := range all {
+			before, err := v.caddy.heap(false)
+			if err != nil {
+				return err
+			}
+			ours, err := v.inFlight(inFlight, b.duration)
+			if err != nil {
+				return err
+			}
+			after, err := v.caddy.heap(false)
+			if err != nil {
+				return err
+			}
+			costs[i].Product = append(costs[i].Product, ours.perDelivery())
+			costs[i].Base = append(costs[i].Base, its.perDelivery())
+			allocs[i].Product = append(allocs[i].Product, float64(after.Mallocs-before.Mallocs)/float64(ours.deliveries))
+		}
+	}
+	for i, v := range all {
+		r := row{
+			Mode: "fan-out", Name: fmt.Sprintf("%s, %d in flight", v.name, inFlight), Unit: "us CPU/delivery",
+			Product: costs[i].Product, Base: costs[i].Base, To: "floor", Target: v.targets[inFlight],
+		}
+		if v.name == "permessage-deflate" {
+			r.Base, r.To = costs[0].Product, all[0].name
+		}
+		b.results.add(r)
+		a := row{
+			Mode: "fan-out", Name: fmt.Sprintf("%s, %d in flight: allocations", v.name, inFlight), Unit: "/delivery",
+			Product: allocs[i].Product,
+		}
+		b.results.add(a)
+	}
+	return nil
+}
+
+// latencies measures how long a delivery takes at half of the load that the
+// product bears one message at a time; of the floor at the same.
+func (b *bench) latencies(floor, product *audience) error {
+	c, err := product.inFlight(1, b.duration)
+	if err != nil {
+		return err
+	}
+	interval := 2 * c.took / time.Duration(c.deliveries/len(product.readers))
+	middle := row{Mode: "fan-out", Name: "plain, half load: latency p50", Unit: "ms", To: "floor"}
+	high := row{Mode: "fan-out", Name: "plain, half load: latency p99", Unit: "ms", To: "floor", Target: 1.5}
+	for range b.pairs {
+		its, err := floor.steady(interval, 2*b.duration)
+		if err != nil {
+			return err
+		}
+		ours, err := product.steady(interval, 2*b.duration)
+		if err != nil {
+			return err
+		}
+		middle.Product = append(middle.Product, ms(percentile(ours.latency, 50)))
+		middle.Base = append(middle.Base, ms(percentile(its.latency, 50)))
+		high.Product = append(high.Product, ms(percentile(ours.latency, 99)))
+		high.Base = append(high.Base, ms(percentile(its.latency, 99)))
+	}
+	b.results.add(middle)
+	b.results.add(high)
+	return nil
+}
