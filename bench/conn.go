@@ -40,16 +40,18 @@ type target struct {
 	compression bool // permessage-deflate
 	kind        kind
 	beat        time.Duration // heart-beats, both ways
+	window      int           // bytes that may come unread; 0: what the kernel thinks
 }
 
 // kind is what is under STOMP.
 type kind uint8
 
 const (
-	raw    kind = iota // a WebSocket
-	sockJS             // the websocket transport of SockJS
-	mute               // a WebSocket on which nobody says anything
-	silent             // nothing: bytes that a floor writes
+	raw      kind = iota // a WebSocket
+	sockJS               // the websocket transport of SockJS
+	mute                 // a WebSocket on which nobody says anything
+	answered             // a WebSocket on which each message gets some answer
+	silent               // nothing: bytes that a floor writes
 )
 
 func (c *conn) received(p []byte) error {
@@ -102,7 +104,7 @@ func (c *conn) text(payload []byte) ([]byte, error) {
 
 // dial connects a client and, unless it is silent, makes the session. It blocks.
 func (t target) dial(header ...frame.Field) (*conn, error) {
-	s, err := dialSocket(t.addr)
+	s, err := dialSocket(t.addr, t.window)
 	if err != nil {
 		return nil, err
 	}
@@ -180,6 +182,9 @@ func (t target) connect(c *conn, header []frame.Field) error {
 		return err
 	}
 	return c.await(func(text []byte) (bool, error) {
+		if c.kind == answered {
+			return true, nil
+		}
 		_, after, ok := bytes.Cut(text, []byte("\nsession:"))
 		if len(text) == 0 {
 			return false, nil
@@ -205,7 +210,7 @@ func (c *conn) subscribe(destination string) error {
 		if bytes.HasPrefix(text, []byte("ERROR")) {
 			return false, fmt.Errorf("not subscribed: %.200q", text)
 		}
-		return bytes.HasPrefix(text, []byte("RECEIPT\n")), nil
+		return c.kind == answered || bytes.HasPrefix(text, []byte("RECEIPT\n")), nil
 	})
 }
 

@@ -50,8 +50,10 @@ var modes = []mode{
 	{"reconnect", "all connect, subscribe and register; what idle sessions take", (*bench).reconnect},
 	{"idle", "idle sessions under TLS", (*bench).idle},
 	{"heart-beat", "nothing but heart-beats", (*bench).heartBeat},
+	{"slow-readers", "some do not read", (*bench).slowReaders},
 	{"storm", "some of the sessions vanish at once", (*bench).storm},
 	{"newcomers", "all ask for the roster at once", (*bench).newcomers},
+	{"growth", "more and more get each message", (*bench).growth},
 	{"connects", "all sessions connect and are told of, with a store and without", (*bench).connects},
 }
 
@@ -100,6 +102,7 @@ func run(args []string) error {
 			continue
 		}
 		known = true
+		b.results.clear(m.name)
 		if err := m.run(&b); err != nil {
 			return fmt.Errorf("%s: %w", m.name, err)
 		}

@@ -12,11 +12,12 @@ import (
 // and then, as they are there, what memory an idle session takes.
 func (b *bench) reconnect() error {
 	cpu := row{Mode: "reconnect", Name: "CONNECT with client data, SUBSCRIBE", Unit: "us CPU/connect", To: "bare upgrade", Target: 1.3}
+	same := row{Mode: "reconnect", Name: "the same", Unit: "us CPU/connect", To: "upgrade, two answers"}
 	rate := row{Mode: "reconnect", Name: "connects per second", Unit: "/s", To: "bare upgrade"}
-	rss := row{Mode: "idle", Name: "plain: RSS after garbage collection", Unit: "KiB/session", To: "bare upgrade", Target: 10}
+	rss := row{Mode: "reconnect", Name: "idle, plain: RSS after garbage collection", Unit: "KiB/session", To: "bare upgrade", Target: 10}
 	rss.OfValue = true
-	asIs := row{Mode: "idle", Name: "plain: RSS as it happens to be", Unit: "KiB/session", To: "bare upgrade"}
-	goroutines := row{Mode: "idle", Name: "plain: goroutines", Unit: "/session", To: "bare upgrade", OfValue: true, Target: 1}
+	asIs := row{Mode: "reconnect", Name: "idle, plain: RSS as it happens to be", Unit: "KiB/session", To: "bare upgrade"}
+	goroutines := row{Mode: "reconnect", Name: "idle, plain: goroutines", Unit: "/session", To: "bare upgrade", OfValue: true, Target: 1}
 	for range b.pairs {
 		ours, err := b.connected("http", "\tstomp /ws {"+endpointOptions+"\t}\n", target{path: "/ws"})
 		if err != nil {
@@ -26,13 +27,19 @@ func (b *bench) reconnect() error {
 		if err != nil {
 			return err
 		}
+		answering, err := b.connected("http", "\tbench_upgrade /ws answer\n", target{path: "/ws", kind: answered})
+		if err != nil {
+			return err
+		}
 		cpu.pair(ours.cpu, its.cpu)
+		same.pair(ours.cpu, answering.cpu)
 		rate.pair(ours.rate, its.rate)
 		rss.pair(ours.rss, its.rss)
 		asIs.pair(ours.asIs, its.asIs)
 		goroutines.pair(ours.goroutines, its.goroutines)
 	}
 	b.results.add(cpu)
+	b.results.add(same)
 	b.results.add(rate)
 	b.results.add(rss)
 	b.results.add(asIs)
