@@ -97,7 +97,16 @@ examples: ## build, vet and test the example modules
 	done
 
 .PHONY: bench
-bench: ## run the Go benchmarks
+bench: ## load Caddy and a floor in turn: bench/results.json, docs/performance.md
+	go run ./bench all -json bench/results.json
+	go run ./bench report -json bench/results.json
+
+.PHONY: bench-check
+bench-check: ## a minute of it: allocations, and ratios with generous bounds
+	go run ./bench check
+
+.PHONY: bench-go
+bench-go: ## run the Go benchmarks
 	go test -run '^$$' -bench . -benchmem ./...
 
 .PHONY: test-js

@@ -13,7 +13,8 @@ import (
 func (b *bench) fanOut() error {
 	clear, err := startCaddy("http", "\tstomp /ws {"+endpointOptions+"\t}\n"+
 		"\tstomp /deflate {"+endpointOptions+"\t\tcompression\n\t}\n"+
-		"\tstomp /sockjs {"+endpointOptions+"\t\tsockjs\n\t}\n")
+		"\tstomp /sockjs {"+endpointOptions+"\t\tsockjs\n\t}\n"+
+		"\tstomp /xhr {"+endpointOptions+"\t\tsockjs\n\t}\n")
 	if err != nil {
 		return err
 	}
@@ -39,11 +40,15 @@ func (b *bench) fanOut() error {
 	if err != nil {
 		return err
 	}
+	xhr, err := newVariant(clear, "SockJS xhr_streaming", target{path: "/xhr", kind: streaming}, b.readers, 0, 0)
+	if err != nil {
+		return err
+	}
 	size, err := plain.size()
 	if err != nil {
 		return err
 	}
-	for _, v := range []*variant{tls, deflate, sockjs} {
+	for _, v := range []*variant{tls, deflate, sockjs, xhr} {
 		if _, err := v.size(); err != nil {
 			return err
 		}
@@ -57,7 +62,7 @@ func (b *bench) fanOut() error {
 	if err != nil {
 		return err
 	}
-	all := []*variant{plain, tls, deflate, sockjs}
+	all := []*variant{plain, tls, deflate, sockjs, xhr}
 	for _, inFlight := range []int{1, 64} {
 		if err := b.costs(floor, all, inFlight); err != nil {
 			return err

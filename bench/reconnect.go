@@ -16,7 +16,8 @@ func (b *bench) reconnect() error {
 	rate := row{Mode: "reconnect", Name: "connects per second", Unit: "/s", To: "bare upgrade"}
 	rss := row{Mode: "reconnect", Name: "idle, plain: RSS after garbage collection", Unit: "KiB/session", To: "bare upgrade", Target: 10}
 	rss.OfValue = true
-	asIs := row{Mode: "reconnect", Name: "idle, plain: RSS as it happens to be", Unit: "KiB/session", To: "bare upgrade"}
+	asIs := row{Mode: "reconnect", Name: plainMemory, Unit: "KiB/session", To: "bare upgrade"}
+	kernel := row{Mode: "reconnect", Name: socketMemory, Unit: "KiB/socket", To: "bare upgrade"}
 	goroutines := row{Mode: "reconnect", Name: "idle, plain: goroutines", Unit: "/session", To: "bare upgrade", OfValue: true, Target: 1}
 	for range b.pairs {
 		ours, err := b.connected("http", "\tstomp /ws {"+endpointOptions+"\t}\n", target{path: "/ws"})
@@ -36,6 +37,7 @@ func (b *bench) reconnect() error {
 		rate.pair(ours.rate, its.rate)
 		rss.pair(ours.rss, its.rss)
 		asIs.pair(ours.asIs, its.asIs)
+		kernel.pair(ours.kernel, its.kernel)
 		goroutines.pair(ours.goroutines, its.goroutines)
 	}
 	b.results.add(cpu)
@@ -43,6 +45,7 @@ func (b *bench) reconnect() error {
 	b.results.add(rate)
 	b.results.add(rss)
 	b.results.add(asIs)
+	b.results.add(kernel)
 	b.results.add(goroutines)
 	return nil
 }
@@ -55,7 +58,7 @@ func (b *bench) idle() error {
 		return err
 	}
 	b.results.add(row{Mode: "idle", Name: "TLS 1.3: RSS after garbage collection", Unit: "KiB/session", Product: []float64{ours.rss}, Target: 20})
-	b.results.add(row{Mode: "idle", Name: "TLS 1.3: RSS as it happens to be", Unit: "KiB/session", Product: []float64{ours.asIs}})
+	b.results.add(row{Mode: "idle", Name: tlsMemory, Unit: "KiB/session", Product: []float64{ours.asIs}})
 	b.results.add(row{Mode: "idle", Name: "TLS 1.3: goroutines", Unit: "/session", Product: []float64{ours.goroutines}, Target: 1})
 	return nil
 }
@@ -65,8 +68,16 @@ type connected struct {
 	cpu        float64 // us for each
 	rate       float64 // a second
 	rss, asIs  float64 // KiB
+	kernel     float64 // KiB
 	goroutines float64
 }
+
+// Names of rows from which the report derives what a machine holds.
+const (
+	plainMemory  = "idle, plain: RSS as it happens to be"
+	tlsMemory    = "TLS 1.3: RSS as it happens to be"
+	socketMemory = "idle, plain: memory of the kernel"
+)
 
 // connected connects all sessions to a Caddy of their own.
 func (b *bench) connected(scheme, directives string, t target) (r connected, err error) {
@@ -87,6 +98,10 @@ func (b *bench) connected(scheme, directives string, t target) (r connected, err
 	if err != nil {
 		return r, err
 	}
+	slab, err := kernelMemory()
+	if err != nil {
+		return r, err
+	}
 	before, err := c.cpu()
 	if err != nil {
 		return r, err
@@ -101,7 +116,12 @@ func (b *bench) connected(scheme, directives string, t target) (r connected, err
 	if err != nil {
 		return r, err
 	}
+	slabNow, err := kernelMemory()
+	if err != nil {
+		return r, err
+	}
 	n := float64(b.sessions)
+	r.kernel = float64(slabNow-slab) / 1024 / n / 2 // the clients' sockets are here too
 	r.cpu, r.rate = float64((after-before).Nanoseconds())/1e3/n, n/took.Seconds()
 
 	asIs, err := c.memory("VmRSS")

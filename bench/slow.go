@@ -9,7 +9,7 @@ import (
 )
 
 // slowReaders measures what those who read notice of others who do not, until
-// they are cut off. Messages are of 16 KiB, 8 in flight: much fits into the kernel's buffers
+// they are cut off. Messages are of 16 KiB, 4 in flight: much fits into the kernel's buffers
 // before it is the server's turn to do something.
 func (b *bench) slowReaders() error {
 	readers := b.readers / 5
@@ -28,11 +28,11 @@ func (b *bench) slowReaders() error {
 	cpu := row{Mode: "slow-readers", Name: name, Unit: "us CPU/delivery to the others", To: "all read"}
 	p99 := row{Mode: "slow-readers", Name: name + ": latency p99 of the others", Unit: "ms", To: "all read"}
 	cut := row{Mode: "slow-readers", Name: name + ": cut off", Unit: "sessions"}
-	if _, err := product.inFlight(8, b.duration/4); err != nil {
+	if _, err := product.inFlight(4, b.duration/4); err != nil {
 		return err
 	}
 	for range b.pairs {
-		without, err := product.timedInFlight(8, 2*b.duration)
+		without, err := product.timedInFlight(4, 2*b.duration)
 		if err != nil {
 			return err
 		}
@@ -41,7 +41,7 @@ func (b *bench) slowReaders() error {
 		if err != nil {
 			return err
 		}
-		with, err := product.timedInFlight(8, 2*b.duration)
+		with, err := product.timedInFlight(4, 2*b.duration)
 		if err != nil {
 			return err
 		}
