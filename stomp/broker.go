@@ -33,6 +33,7 @@ type Broker struct {
 	destinations atomic.Pointer[Destinations]
 	sessions     directory
 	wheel        wheel
+	shards       shards
 	stats        stats
 	lastID       atomic.Uint64
 
@@ -82,6 +83,7 @@ func NewBroker(c Config) *Broker {
 	b.queues.init(&b.stats.dropped)
 	b.quota.init()
 	b.sessions.init()
+	b.shards.init()
 	return b
 }
 

@@ -107,6 +107,9 @@ func (e *Endpoint) NewSession(t Transport, hs *Handshake) (*Session, error) {
 		broker: e.broker, endpoint: e, transport: t, textOnly: textOnly, handshake: hs,
 		handle: (*Session).connecting, connectBy: now + int64(p.Limits.Connect),
 	}
+	if s.quick, _ = t.(QuickTransport); s.quick != nil {
+		s.shard = e.broker.shards.assign()
+	}
 	s.decoder.SetLimits(p.frame)
 	s.beat.lastIn.Store(now)
 	s.beat.lastOut.Store(now)

@@ -6,14 +6,16 @@ import (
 )
 
 // outbox is what waits to be written to one session. It is bounded in bytes;
-// while there is something in it, one goroutine writes.
+// while there is something in it, one goroutine at a time writes: the worker of
+// the session's shard, if the transport can write without waiting, until the
+// socket is full, and one of the session's own otherwise.
 type outbox struct {
 	mu      sync.Mutex
 	queue   *[]*Message // from the pool; nil while there is nothing
 	bytes   int         // queued, and being written
 	over    bool        // over the limit: the end is on its way
-	writing bool
-	woken   bool // look again before the goroutine ends
+	writing bool        // a worker or a goroutine has the session, or will
+	woken   bool        // look again before writing ends
 	ping    bool
 	flush   bool // the transport has something to write itself
 	state   outboxState
@@ -127,8 +129,22 @@ func (o *outbox) start(s *Session) {
 	o.woken = true
 	if !o.writing {
 		o.writing = true
-		go s.write()
+		if s.shard != nil {
+			s.shard.add(s)
+		} else {
+			go s.write(nil, 0)
+		}
 	}
+}
+
+// take takes all that is queued; what it weighs stays in o.bytes until it is
+// written. With o.mu held, by whoever writes.
+func (o *outbox) take() (batch *[]*Message, size int) {
+	if o.queue == nil {
+		return nil, 0
+	}
+	batch, o.queue = o.queue, nil
+	return batch, o.bytes // nothing else is being written
 }
 
 // wake makes the writer look for something to read: a feed that went on.
@@ -179,30 +195,30 @@ func (s *Session) finish(last *Message, code int, text string, drop bool) {
 	o.start(s)
 }
 
-// write is the writing goroutine: it takes all that is queued at once, so that
-// it goes out in one system call, then asks the feeds, and ends when there is
-// nothing left. A feed is asked only when the queue is empty: it is read at
-// the pace of the socket.
-func (s *Session) write() {
+// write is the session's own writing goroutine: it takes all that is queued at
+// once, so that it goes out in one system call, then asks the feeds, and ends
+// when there is nothing left. A feed is asked only when the queue is empty: it
+// is read at the pace of the socket. What a worker could not write, which
+// weighs so much in o.bytes, comes first.
+func (s *Session) write(batch *[]*Message, size int) {
 	defer func() {
 		if v := recover(); v != nil { // of the transport: it is in no state to write to
 			s.broken(s.panicked(v))
 		}
 	}()
 	o := &s.out
-	written, turn := 0, 0
+	if batch != nil {
+		if err := s.writeBatch(batch); err != nil {
+			s.broken(err)
+			return
+		}
+	}
+	turn := 0
 	for {
 		o.mu.Lock()
-		o.bytes -= written
-		written = 0
+		o.bytes -= size
 		o.woken = false
-		batch := o.queue
-		o.queue = nil
-		if batch != nil {
-			for _, m := range *batch {
-				written += len(m.Data)
-			}
-		}
+		batch, size = o.take()
 		ping, flush, state := o.ping, o.flush, o.state
 		o.ping, o.flush = false, false
 		o.mu.Unlock()
@@ -237,7 +253,7 @@ func (s *Session) write() {
 			s.transport.Close(o.code, o.text)
 			return
 		case !o.woken:
-			o.bytes -= written
+			o.bytes -= size
 			o.writing = false
 			o.mu.Unlock()
 			return

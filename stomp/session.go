@@ -20,7 +20,9 @@ type Session struct {
 	broker    *Broker
 	endpoint  *Endpoint
 	transport Transport
-	textOnly  bool // the transport cannot carry what is not UTF-8
+	quick     QuickTransport // the transport, if it is one
+	shard     *shard         // then: who writes
+	textOnly  bool           // the transport cannot carry what is not UTF-8
 	handshake *Handshake
 
 	// set by CONNECT, before anybody else sees the session
@@ -48,9 +50,9 @@ type Session struct {
 	mu     sync.Mutex
 	phase  phase
 	subs   []*Subscription
-	pullAt int         // which of subs is asked first
-	pulls  int         // how many feeds and queues the writer has to ask
-	abort  *time.Timer // bounds the closing handshake
+	pullAt int          // which of subs is asked first
+	pulls  atomic.Int32 // how many feeds and queues the writer has to ask
+	abort  *time.Timer  // bounds the closing handshake
 }
 
 type phase uint8

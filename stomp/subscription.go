@@ -80,14 +80,14 @@ func (s *Session) addSubscription(sub *Subscription) error {
 	}
 	s.subs = append(s.subs, sub)
 	s.broker.stats.subscriptions.Add(1)
-	s.pulls += len(sub.readers)
+	s.pulls.Add(int32(len(sub.readers)))
 	for _, r := range sub.readers {
 		r.feed.add(r)
 	}
 	b := s.broker
 	switch {
 	case sub.kind == kindQueue:
-		s.pulls++
+		s.pulls.Add(1)
 		b.queues.subscribe(sub)
 	case sub.topic != "":
 		b.topics.add(sub.topic, sub)
@@ -132,7 +132,7 @@ func (s *Session) detach(sub *Subscription) {
 	b := s.broker
 	switch {
 	case sub.kind == kindQueue:
-		s.pulls--
+		s.pulls.Add(-1)
 		b.queues.unsubscribe(sub)
 	case sub.topic != "":
 		b.topics.remove(sub.topic, sub)
@@ -142,7 +142,7 @@ func (s *Session) detach(sub *Subscription) {
 	for _, r := range sub.readers {
 		r.feed.remove(r)
 	}
-	s.pulls -= len(sub.readers)
+	s.pulls.Add(-int32(len(sub.readers)))
 	b.stats.subscriptions.Add(-1)
 }
 
@@ -180,24 +180,26 @@ func (s *Session) removeSubscription(id, destination string) bool {
 // pull takes what the session's subscriptions read at its own pace, for the
 // writer: the next message of each feed. Queues are told that there is room.
 func (s *Session) pull() *[]*Message {
-	s.mu.Lock()
-	pulls := s.pulls
-	s.mu.Unlock()
-	if pulls == 0 { // as a rule
+	if s.pulls.Load() == 0 { // as a rule
 		return nil
 	}
 	return s.pullNow()
 }
 
 // pullNow is apart from pull: its frame makes the stack of every writer grow.
-func (s *Session) pullNow() (batch *[]*Message) {
-	defer func() {
-		if v := recover(); v != nil {
-			s.fail(s.panicked(v), nil) // which the writer writes next
-		}
-	}()
+func (s *Session) pullNow() *[]*Message {
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	return s.pullLocked()
+}
+
+// pullLocked is pullNow with s.mu held.
+func (s *Session) pullLocked() (batch *[]*Message) {
+	defer func() {
+		if v := recover(); v != nil {
+			go s.fail(s.panicked(v), nil) // which the writer writes next
+		}
+	}()
 	bytes := 0
 	for i := range s.subs {
 		if bytes >= pullBytes {

@@ -31,6 +31,18 @@ type Transport interface {
 	Abort()
 }
 
+// QuickTransport is implemented by a [Transport] that can write without waiting
+// for the peer.
+type QuickTransport interface {
+	Transport
+
+	// TryWrite is Write, except that it makes one system call at most and
+	// does not wait: n messages were taken; more says that not all of them
+	// could be written, so that the next call has to be Write, which begins
+	// with what is left of them. It counts as Write for who may call it when.
+	TryWrite(batch []*Message) (n int, more bool, err error)
+}
+
 // Receiver is the receiving half: what a transport calls. All methods are
 // called by the transport's reading goroutine only.
 type Receiver interface {

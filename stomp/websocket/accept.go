@@ -81,7 +81,7 @@ func Accept(w http.ResponseWriter, r *http.Request, c Config, open func(stomp.Tr
 		return fmt.Errorf("upgrading to websocket: %w", err)
 	}
 	conn := newConn(ws, late.conn.upgraded(), c)
-	receiver, err := open(conn)
+	receiver, err := open(quick(conn))
 	if err != nil {
 		code := websocket.CloseServiceRestart
 		if refused, ok := errors.AsType[*stomp.Error](err); ok && refused.Code != 0 {

@@ -1,9 +1,14 @@
 package websocket
 
 import (
+	"encoding/binary"
 	"net"
 	"sync"
 	"time"
+
+	"github.com/gorilla/websocket"
+
+	"github.com/caddy-stomp/caddy-stomp/stomp"
 )
 
 const (
@@ -16,32 +21,98 @@ const (
 // batches are the buffers of connections that are writing.
 var batches = sync.Pool{New: func() any { b := make([]byte, 0, writeBufferSize); return &b }}
 
-// batchConn collects what gorilla writes until flush, so that all that waits
-// for a session goes out in one system call. Writes may come from the writing
-// goroutine and, for what gorilla says itself when the peer breaks RFC 6455,
-// from the reading one.
+// batchConn collects what is written until flush, so that all that waits for a
+// session goes out in one system call: messages, and control frames of
+// gorilla's, which come from the writing goroutine and, for what gorilla says
+// itself when the peer breaks RFC 6455, from the reading one.
 type batchConn struct {
 	net.Conn
 	timeout time.Duration
 
-	mu  sync.Mutex
-	buf *[]byte // nil while there is nothing to write
+	mu     sync.Mutex
+	buf    *[]byte // nil while there is nothing to write
+	closed bool    // a close frame is in it, or was: no message may follow
 }
 
-// Write takes p without writing it, unless there is a batch's worth.
+// Write takes control frames from gorilla without writing them, unless there is
+// a batch's worth.
 func (c *batchConn) Write(p []byte) (int, error) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if c.buf == nil {
-		c.buf = batches.Get().(*[]byte)
-	}
-	*c.buf = append(*c.buf, p...)
+	buf := c.buffer()
+	*buf = append(*buf, p...)
+	c.closed = c.closed || p[0]&0xf == websocket.CloseMessage
 	if len(*c.buf) >= batchSize {
 		if err := c.flush(); err != nil {
 			return 0, err
 		}
 	}
 	return len(p), nil
+}
+
+// buffer is what waits to be written. With c.mu held.
+func (c *batchConn) buffer() *[]byte {
+	if c.buf == nil {
+		c.buf = batches.Get().(*[]byte)
+	}
+	return c.buf
+}
+
+// collect takes messages until there are as many bytes as go out in one system
+// call, and says how many messages that are. With c.mu held.
+//
+// The hot path of every delivery: a lookup, a head of 2 to 10 bytes and a copy,
+// 10 ns for a small message. gorilla's WriteMessage does the same for 70 ns and
+// an allocation.
+func (c *batchConn) collect(batch []*stomp.Message) (n int, err error) {
+	if c.closed {
+		return 0, websocket.ErrCloseSent
+	}
+	buf := *c.buffer()
+	for n < len(batch) && len(buf) < batchSize {
+		m := batch[n]
+		buf = append(appendHead(buf, m), m.Data...)
+		n++
+	}
+	*c.buf = buf
+	return n, nil
+}
+
+// appendHead appends the head of an unmasked frame that is a whole message
+// (RFC 6455 section 5.2).
+func appendHead(dst []byte, m *stomp.Message) []byte {
+	const fin = 0x80
+	opcode := byte(fin | websocket.TextMessage)
+	if m.Binary {
+		opcode = fin | websocket.BinaryMessage
+	}
+	switch n := len(m.Data); {
+	case n < 126:
+		return append(dst, opcode, byte(n))
+	case n <= 0xffff:
+		return append(dst, opcode, 126, byte(n>>8), byte(n))
+	default:
+		return binary.BigEndian.AppendUint64(append(dst, opcode, 127), uint64(n))
+	}
+}
+
+// writeMessages writes messages, together with what was collected before. It
+// may block for up to the write timeout, for each batch's worth.
+func (c *batchConn) writeMessages(batch []*stomp.Message) error {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	for len(batch) > 0 {
+		n, err := c.collect(batch)
+		if err != nil {
+			return err
+		}
+		if batch = batch[n:]; len(batch) > 0 {
+			if err := c.flush(); err != nil {
+				return err
+			}
+		}
+	}
+	return c.flush()
 }
 
 // Flush writes what was collected. It may block for up to the write timeout.
@@ -65,11 +136,16 @@ func (c *batchConn) flush() error {
 			err = c.Conn.SetWriteDeadline(time.Now().Add(c.timeout))
 		}
 	}
+	release(buf)
+	return err
+}
+
+// release gives a buffer back, unless it has grown beyond what is usual.
+func release(buf *[]byte) {
 	if cap(*buf) <= 2*batchSize {
 		*buf = (*buf)[:0]
 		batches.Put(buf)
 	}
-	return err
 }
 
 // SetWriteDeadline does nothing: gorilla sets one for each of its writes, and

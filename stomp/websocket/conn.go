@@ -50,21 +50,18 @@ func newConn(ws *websocket.Conn, out *batchConn, config Config) *conn {
 
 // Write implements [stomp.Transport].
 func (c *conn) Write(batch []*stomp.Message) error {
-	if p := c.pong.Swap(nil); p != nil {
-		if err := c.ws.WriteControl(websocket.PongMessage, []byte(*p), time.Time{}); err != nil {
-			return err
-		}
+	if err := c.answer(); err != nil {
+		return err
 	}
-	for _, m := range batch {
-		kind := websocket.TextMessage
-		if m.Binary {
-			kind = websocket.BinaryMessage
-		}
-		if err := c.ws.WriteMessage(kind, m.Data); err != nil {
-			return err
-		}
+	return c.out.writeMessages(batch)
+}
+
+// answer collects the answer to the latest ping, if there was one.
+func (c *conn) answer() error {
+	if c.pong.Load() == nil { // as a rule
+		return nil
 	}
-	return c.out.Flush()
+	return c.ws.WriteControl(websocket.PongMessage, []byte(*c.pong.Swap(nil)), time.Time{})
 }
 
 // Ping implements [stomp.Transport].
