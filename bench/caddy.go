@@ -83,7 +83,7 @@ func startCaddy(scheme, directives string) (*caddy, error) {
 	auto_https disable_redirects
 	metrics
 	servers {
-		protocols h1
+		protocols h1 h2
 	}
 }
 

@@ -89,18 +89,27 @@ type Message struct {
 	// a WebSocket text frame.
 	Binary bool
 
-	form atomic.Pointer[Message]
+	forms [numForms]atomic.Pointer[Message]
 }
 
+// Form is what a transport makes of a message's bytes.
+type Form uint8
+
+// The forms that there are.
+const (
+	FormSockJS   Form = iota // an array of strings
+	FormDeflated             // RFC 7692, without context takeover
+	numForms
+)
+
 // Form is the message in a form of the transport's, made once and then shared
-// like the message. A message travels in one such form only: there is one kind
-// of transport that needs one. It may be called from any goroutine.
-func (m *Message) Form(encode func(data []byte) []byte) *Message {
-	if f := m.form.Load(); f != nil {
+// like the message. It may be called from any goroutine.
+func (m *Message) Form(form Form, encode func(data []byte) []byte) *Message {
+	if f := m.forms[form].Load(); f != nil {
 		return f
 	}
-	f := &Message{Data: encode(m.Data)}
-	m.form.Store(f)
+	f := &Message{Data: encode(m.Data), Binary: m.Binary}
+	m.forms[form].Store(f)
 	return f
 }
 

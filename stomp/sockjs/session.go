@@ -84,7 +84,7 @@ func (s *session) Write(batch []*stomp.Message) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	for _, m := range batch {
-		f := m.Form(encodeArray).Data
+		f := m.Form(stomp.FormSockJS, encodeArray).Data
 		if err := s.pushLocked(string(f[len("a[") : len(f)-len("]")])); err != nil {
 			return err
 		}

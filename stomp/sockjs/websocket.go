@@ -30,7 +30,11 @@ func (h *Handler) websocket(w http.ResponseWriter, r *http.Request, server, sess
 			return nil, err
 		}
 		f := &framed{Transport: t, idle: h.config.Heartbeat}
-		receiver, err := h.config.Open(r, c, f)
+		var transport stomp.Transport = f
+		if quick, ok := t.(stomp.QuickTransport); ok {
+			transport = &quickFramed{f, quick}
+		}
+		receiver, err := h.config.Open(r, c, transport)
 		f.Receiver = receiver
 		if err == nil {
 			f.startHeartbeat()
@@ -104,20 +108,50 @@ var batches = sync.Pool{New: func() any { return new([]*stomp.Message) }}
 
 // Write implements [stomp.Transport].
 func (f *framed) Write(batch []*stomp.Message) error {
-	framed := batches.Get().(*[]*stomp.Message)
-	for _, m := range batch {
-		*framed = append(*framed, m.Form(encodeArray))
-	}
+	arrays := arraysOf(batch)
+	defer release(arrays)
 	f.writing.Lock()
-	err := f.Transport.Write(*framed)
+	defer f.writing.Unlock()
+	err := f.Transport.Write(*arrays)
 	if len(batch) > 0 { // a pong alone is no frame
 		f.wrote = time.Now()
 	}
-	f.writing.Unlock()
-	clear(*framed)
-	*framed = (*framed)[:0]
-	batches.Put(framed)
 	return err
+}
+
+// quickFramed is framed over a WebSocket that can write without waiting.
+type quickFramed struct {
+	*framed
+	quick stomp.QuickTransport
+}
+
+// TryWrite implements [stomp.QuickTransport].
+func (f *quickFramed) TryWrite(batch []*stomp.Message) (n int, more bool, err error) {
+	if !f.writing.TryLock() { // a heartbeat, which may have to wait
+		return 0, true, nil
+	}
+	defer f.writing.Unlock()
+	arrays := arraysOf(batch)
+	defer release(arrays)
+	if len(batch) > 0 {
+		f.wrote = time.Now()
+	}
+	return f.quick.TryWrite(*arrays)
+}
+
+// arraysOf is a batch in the protocol's form, from the pool.
+func arraysOf(batch []*stomp.Message) *[]*stomp.Message {
+	arrays := batches.Get().(*[]*stomp.Message)
+	for _, m := range batch {
+		*arrays = append(*arrays, m.Form(stomp.FormSockJS, encodeArray))
+	}
+	return arrays
+}
+
+func release(arrays *[]*stomp.Message) {
+	clear(*arrays)
+	*arrays = (*arrays)[:0]
+	batches.Put(arrays)
 }
 
 // Ping implements [stomp.Transport].

@@ -29,24 +29,21 @@ type batchConn struct {
 	net.Conn
 	timeout time.Duration
 
+	deflate bool // permessage-deflate was agreed on
+
 	mu     sync.Mutex
 	buf    *[]byte // nil while there is nothing to write
 	closed bool    // a close frame is in it, or was: no message may follow
 }
 
-// Write takes control frames from gorilla without writing them, unless there is
-// a batch's worth.
+// Write takes control frames from gorilla. It never blocks: they are small, and
+// go out with the next flush.
 func (c *batchConn) Write(p []byte) (int, error) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	buf := c.buffer()
 	*buf = append(*buf, p...)
 	c.closed = c.closed || p[0]&0xf == websocket.CloseMessage
-	if len(*c.buf) >= batchSize {
-		if err := c.flush(); err != nil {
-			return 0, err
-		}
-	}
 	return len(p), nil
 }
 
@@ -70,30 +67,34 @@ func (c *batchConn) collect(batch []*stomp.Message) (n int, err error) {
 	}
 	buf := *c.buffer()
 	for n < len(batch) && len(buf) < batchSize {
-		m := batch[n]
-		buf = append(appendHead(buf, m), m.Data...)
+		buf = appendFrame(buf, batch[n], c.deflate)
 		n++
 	}
 	*c.buf = buf
 	return n, nil
 }
 
-// appendHead appends the head of an unmasked frame that is a whole message
-// (RFC 6455 section 5.2).
-func appendHead(dst []byte, m *stomp.Message) []byte {
-	const fin = 0x80
-	opcode := byte(fin | websocket.TextMessage)
+// appendFrame appends an unmasked frame that is a whole message (RFC 6455
+// section 5.2, RFC 7692 section 6).
+func appendFrame(dst []byte, m *stomp.Message, deflated bool) []byte {
+	const fin, rsv1 = 0x80, 0x40
+	opcode, data := byte(fin|websocket.TextMessage), m.Data
 	if m.Binary {
 		opcode = fin | websocket.BinaryMessage
 	}
-	switch n := len(m.Data); {
-	case n < 126:
-		return append(dst, opcode, byte(n))
-	case n <= 0xffff:
-		return append(dst, opcode, 126, byte(n>>8), byte(n))
-	default:
-		return binary.BigEndian.AppendUint64(append(dst, opcode, 127), uint64(n))
+	if deflated {
+		opcode |= rsv1
+		data = m.Form(stomp.FormDeflated, deflate).Data
 	}
+	switch n := len(data); {
+	case n < 126:
+		dst = append(dst, opcode, byte(n))
+	case n <= 0xffff:
+		dst = append(dst, opcode, 126, byte(n>>8), byte(n))
+	default:
+		dst = binary.BigEndian.AppendUint64(append(dst, opcode, 127), uint64(n))
+	}
+	return append(dst, data...)
 }
 
 // writeMessages writes messages, together with what was collected before. It

@@ -53,6 +53,7 @@ func (c *lateConn) Write(p []byte) (int, error) {
 	if err := writeHead(w, p); err != nil {
 		return 0, err
 	}
+	c.deflate = w.Header().Get("Sec-WebSocket-Extensions") != "" // the only one that gorilla knows
 	h, err := hijacker(w)
 	if err != nil {
 		return 0, err

@@ -54,7 +54,9 @@ func (c *quickConn) TryWrite(batch []*stomp.Message) (n int, more bool, err erro
 		return 0, false, err
 	}
 	out := c.out
-	out.mu.Lock()
+	if !out.mu.TryLock() { // the reading goroutine says its last
+		return 0, true, nil
+	}
 	defer out.mu.Unlock()
 	if n, err = out.collect(batch); err != nil {
 		return 0, false, err
