@@ -8,7 +8,6 @@ import (
 	"crypto/tls"
 	"encoding/binary"
 	"encoding/json"
-	"errors"
 	"fmt"
 	"io"
 	"strings"
@@ -234,9 +233,6 @@ func (c *conn) subscribe(destination string) error {
 		return c.kind == answered || bytes.HasPrefix(text, []byte("RECEIPT\n")), nil
 	})
 }
-
-// errEnough ends await.
-var errEnough = errors.New("enough")
 
 // await reads, blocking, until a message is what is waited for. It counts none.
 func (c *conn) await(found func(text []byte) (bool, error)) error {

@@ -162,7 +162,6 @@ type cost struct {
 func (c cost) perDelivery() float64 {
 	return float64(c.cpu.Nanoseconds()) / 1e3 / float64(c.deliveries)
 }
-func (c cost) perSecond() float64 { return float64(c.deliveries) / c.took.Seconds() }
 
 // measure calls load, and waits until everybody has everything.
 func (a *audience) measure(load func() error) (c cost, err error) {

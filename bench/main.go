@@ -136,7 +136,7 @@ func usage(f *flag.FlagSet) {
 	for _, m := range modes {
 		fmt.Fprintf(os.Stderr, "  %-12s %s\n", m.name, m.about)
 	}
-	fmt.Fprint(os.Stderr, "  all          all of them but connects\n"+
+	fmt.Fprint(os.Stderr, "  all          the modes but connects\n"+
 		"  report       writes the results into the document\n"+
 		"  profile      writes pprof profiles of fan-out and of idle sessions\n"+
 		"  check        is an error if something is far worse than it was\n\n")

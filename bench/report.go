@@ -122,7 +122,7 @@ func (rs *results) fanOutPlot() string {
 
 // growthPlot is lines: what a message costs by the number of its readers.
 func (rs *results) growthPlot() string {
-	var lines []line
+	lines := make([]line, 0, 2*len(growthLoads))
 	for _, inFlight := range growthLoads {
 		suffix := fmt.Sprintf("%d in flight", inFlight)
 		ours, its := line{label: "Caddy, " + suffix}, line{label: "floor, " + suffix, base: true}
