@@ -33,7 +33,7 @@ run: ## run Caddyfile.example, the demo
 	go run ./cmd/caddy run --config Caddyfile.example
 
 .PHONY: test
-test: deps fmt-check vet platforms lint race examples fuzz test-js e2e ## run everything, as a change must pass it
+test: deps fmt-check vet platforms lint race bench-check examples fuzz test-js e2e ## run everything, as a change must pass it
 
 .PHONY: test-short
 test-short: fmt-check vet ## format, vet and the short Go tests: seconds, for while you write

@@ -13,7 +13,7 @@ import (
 // three times, in every pair, so that it is not the machine. No time matters,
 // only what a floor took beside.
 func (b *bench) check() error {
-	b.pairs, b.duration, b.readers, b.sessions, b.victims = 3, 300*time.Millisecond, 500, 2000, 200
+	b.pairs, b.duration, b.readers, b.sessions, b.victims = 3, 300*time.Millisecond, 500, 1000, 200
 	c, err := startCaddy("http", "\tstomp /ws {"+endpointOptions+"\t}\n")
 	if err != nil {
 		return err

@@ -96,3 +96,32 @@ func TestReportNeedsMarkers(t *testing.T) {
 		}
 	}
 }
+
+// The document is what results.json says.
+func TestDocumentIsOfResults(t *testing.T) {
+	rs, err := load("results.json")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if len(rs.Rows) == 0 {
+		t.Fatal("there are no results")
+	}
+	document, err := os.ReadFile("../docs/performance.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	path := filepath.Join(t.TempDir(), "performance.md")
+	if err := os.WriteFile(path, document, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if err := rs.report(path); err != nil {
+		t.Fatal(err)
+	}
+	again, err := os.ReadFile(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if string(again) != string(document) {
+		t.Error("docs/performance.md is not what results.json says: go run ./bench report -json bench/results.json")
+	}
+}
