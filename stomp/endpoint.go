@@ -107,7 +107,7 @@ func (e *Endpoint) NewSession(t Transport, hs *Handshake) (*Session, error) {
 		broker: e.broker, endpoint: e, transport: t, textOnly: textOnly, handshake: hs,
 		handle: (*Session).connecting, connectBy: now + int64(p.Limits.Connect),
 	}
-	if s.quick, _ = t.(QuickTransport); s.quick != nil {
+	if _, quick := t.(QuickTransport); quick {
 		s.shard = e.broker.shards.assign()
 	}
 	s.decoder.SetLimits(p.frame)

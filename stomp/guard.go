@@ -7,11 +7,11 @@ import (
 
 // A panic, in a Mount, an Observer, an Authenticator or in this package, ends
 // the session that it belongs to and nobody else's, nor the process. It is
-// caught where a goroutine of the session's begins, and around each guest that
-// is called on the way of an end.
+// caught where a goroutine of the session's begins, around each turn that a
+// worker gives it, and around each guest that is called on the way of an end.
 //
 // Locks that are held while others' code runs are released by defer. Where one
-// is not (outbox, wheel), only this package's own few statements run under it.
+// is not (outbox, shard, wheel), only this package's own few statements run under it.
 
 // panicked logs a panic and returns the refusal that the client gets. It is
 // called by the deferred function that recovered, so that the stack is there.

@@ -20,9 +20,8 @@ type Session struct {
 	broker    *Broker
 	endpoint  *Endpoint
 	transport Transport
-	quick     QuickTransport // the transport, if it is one
-	shard     *shard         // then: who writes
-	textOnly  bool           // the transport cannot carry what is not UTF-8
+	shard     *shard // who writes, if it is a QuickTransport; or nil
+	textOnly  bool   // the transport cannot carry what is not UTF-8
 	handshake *Handshake
 
 	// set by CONNECT, before anybody else sees the session

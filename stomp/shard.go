@@ -119,7 +119,7 @@ func (s *Session) tryBatch(batch *[]*Message, size int) bool {
 	if batch != nil {
 		messages = *batch
 	}
-	n, more, err := s.quick.TryWrite(messages)
+	n, more, err := s.transport.(QuickTransport).TryWrite(messages)
 	switch {
 	case err != nil:
 		go s.broken(err)

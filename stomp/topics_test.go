@@ -1,7 +1,6 @@
 package stomp
 
 import (
-	"fmt"
 	"math/rand/v2"
 	"slices"
 	"strings"
@@ -196,44 +195,4 @@ func (p *publication) readBy() int {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	return len(p.variants)
-}
-
-func BenchmarkPublish(b *testing.B) {
-	for _, bb := range []struct {
-		name                                  string
-		subscribers, others, othersPerSession int
-	}{
-		{"to nobody", 0, 0, 1},
-		{"1 match among 100,000", 1, 100_000, 1000},
-		{"fan-out 1,000", 1000, 0, 1},
-	} {
-		b.Run(bb.name, func(b *testing.B) {
-			broker := newTestBroker(b)
-			e := broker.Endpoint("/", unlimited())
-			for i := 0; i < bb.others; {
-				s := open(b, e, discard{})
-				for range bb.othersPerSession {
-					say(b, s, "SUBSCRIBE\nid:%d\ndestination:/topic/other/%d\n\n\x00", i, i)
-					i++
-				}
-			}
-			for range bb.subscribers {
-				s := open(b, e, discard{})
-				say(b, s, "SUBSCRIBE\nid:1\ndestination:/topic/a\n\n\x00")
-			}
-			sender := open(b, e, discard{})
-			send := fmt.Appendf(nil, "SEND\ndestination:/topic/a\ncontent-type:text/plain\n\n%0200d\x00", 0)
-			b.ReportAllocs()
-			b.ResetTimer()
-			for range b.N {
-				if err := sender.Receive(send, false); err != nil {
-					b.Fatal(err)
-				}
-			}
-			b.StopTimer()
-			if bb.subscribers > 0 {
-				b.ReportMetric(float64(b.Elapsed().Nanoseconds())/float64(b.N*bb.subscribers), "ns/delivery")
-			}
-		})
-	}
 }

@@ -7,7 +7,8 @@ import (
 
 // Transport is the sending half of a connection, as its session sees it.
 //
-// Write, Ping and Close are called by one goroutine at a time. Abort may be
+// Write, Ping and Close are called by one goroutine at a time, not always the
+// same. Abort may be
 // called from any goroutine, also while another one is blocked in Write, and
 // makes that one return.
 type Transport interface {

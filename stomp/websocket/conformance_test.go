@@ -23,8 +23,17 @@ type server struct {
 	writes   atomic.Int64 // system calls, as the listener sees them
 }
 
-// newServer serves behind wrap, if it is not nil.
+// newServer serves behind wrap, if it is not nil, and counts the writes.
 func newServer(t testing.TB, config Config, wrap func(http.Handler) http.Handler) *server {
+	return listen(t, config, wrap, func(s *server) { s.Listener = countingListener{s.Listener, &s.writes} })
+}
+
+// newBareServer serves on sockets that nobody wraps.
+func newBareServer(t testing.TB, config Config) *server {
+	return listen(t, config, nil, func(*server) {})
+}
+
+func listen(t testing.TB, config Config, wrap func(http.Handler) http.Handler, prepare func(*server)) *server {
 	stomptest.CheckLeaks(t)
 	s := &server{observer: stomptest.NewObserver()}
 	p := stomp.DefaultPolicy()
@@ -45,7 +54,7 @@ func newServer(t testing.TB, config Config, wrap func(http.Handler) http.Handler
 		handler = wrap(handler)
 	}
 	s.Server = httptest.NewUnstartedServer(handler)
-	s.Listener = countingListener{s.Listener, &s.writes}
+	prepare(s)
 	s.Start()
 	s.url = "ws" + strings.TrimPrefix(s.URL, "http")
 	t.Cleanup(func() {
