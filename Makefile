@@ -33,7 +33,7 @@ run: ## run Caddyfile.example, the demo
 	go run ./cmd/caddy run --config Caddyfile.example
 
 .PHONY: test
-test: deps fmt-check vet platforms lint race examples fuzz test-js e2e ## run everything, as a change must pass it
+test: deps fmt-check vet platforms lint race bench-check examples fuzz test-js e2e ## run everything, as a change must pass it
 
 .PHONY: test-short
 test-short: fmt-check vet ## format, vet and the short Go tests: seconds, for while you write
@@ -75,10 +75,6 @@ race: ## run the Go tests with the race detector
 	go test -race -run '^$$' ./... >/dev/null # builds in parallel; what measures time then has the machine to itself
 	go test -race -p 1 ./...
 
-.PHONY: examples
-examples: ## build, vet and test the examples that are Go modules of their own
-	cd examples/interceptor && go vet ./... && go test -race ./...
-
 .PHONY: fuzz
 fuzz: ## fuzz what reads from the wire; longer with FUZZTIME=10m
 	@set -e; for package in $(FUZZPACKAGES); do \
@@ -98,7 +94,16 @@ examples: ## build, vet and test the example modules
 	done
 
 .PHONY: bench
-bench: ## run the Go benchmarks
+bench: ## load Caddy and a floor in turn: bench/results.json, docs/performance.md
+	go run ./bench all -json bench/results.json
+	go run ./bench report -json bench/results.json
+
+.PHONY: bench-check
+bench-check: ## a minute of it: allocations, and ratios with generous bounds
+	go run ./bench check
+
+.PHONY: bench-go
+bench-go: ## run the Go benchmarks
 	go test -run '^$$' -bench . -benchmem ./...
 
 .PHONY: test-js
