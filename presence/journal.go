@@ -119,12 +119,7 @@ func (r *Registry) writeAll(j *journal) {
 		if gather <= 0 && !j.last.IsZero() {
 			gather = writeEvery - time.Since(j.last)
 		}
-		enough := time.NewTimer(gather)
-		select {
-		case <-enough.C:
-		case <-j.hurry:
-			enough.Stop()
-		}
+		j.gather(gather)
 		r.mu.Lock()
 		if j.done == nil || j.failed != nil || j.moving || r.journal != j {
 			j.running = false
@@ -134,6 +129,20 @@ func (r *Registry) writeAll(j *journal) {
 		j.last = time.Now()
 		r.commit(j, r.batch())
 		r.mu.Unlock()
+	}
+}
+
+// gather waits for that long, unless nothing more is to be gathered.
+func (j *journal) gather(d time.Duration) {
+	if d <= 0 {
+		return
+	}
+	enough := make(chan struct{})
+	timer := time.AfterFunc(d, func() { close(enough) })
+	defer timer.Stop()
+	select {
+	case <-enough:
+	case <-j.hurry:
 	}
 }
 
