@@ -33,7 +33,7 @@ run: ## run Caddyfile.example, the demo
 	go run ./cmd/caddy run --config Caddyfile.example
 
 .PHONY: test
-test: deps fmt-check vet platforms lint race examples fuzz test-js e2e ## run everything, as a change must pass it
+test: deps fmt-check vet platforms lint race bench-check examples fuzz test-js e2e ## run everything, as a change must pass it
 
 .PHONY: test-short
 test-short: fmt-check vet ## format, vet and the short Go tests: seconds, for while you write
@@ -97,7 +97,16 @@ examples: ## build, vet and test the example modules
 	done
 
 .PHONY: bench
-bench: ## run the Go benchmarks
+bench: ## load Caddy and a floor in turn: bench/results.json, docs/performance.md
+	go run ./bench all -json bench/results.json
+	go run ./bench report -json bench/results.json
+
+.PHONY: bench-check
+bench-check: ## less than a minute of it: allocations, and ratios with generous bounds
+	go run ./bench check
+
+.PHONY: bench-go
+bench-go: ## run the Go benchmarks
 	go test -run '^$$' -bench . -benchmem ./...
 
 .PHONY: test-js

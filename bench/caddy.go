@@ -88,6 +88,7 @@ func startCaddy(scheme, directives string) (*caddy, error) {
 }
 
 %s://%s {
+	bind 127.0.0.1
 	log {
 		output file %[1]s/access.log
 	}

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"strings"
 	"sync"
+	"sync/atomic"
 )
 
 // clientData is 200 bytes of JSON.
@@ -18,19 +19,15 @@ func clientData(i int) string {
 // error.
 func dialAll(n int, dial func(i int) (*conn, error)) ([]*conn, error) {
 	conns, errs := make([]*conn, n), make([]error, n)
-	next := make(chan int)
 	var all sync.WaitGroup
+	var next atomic.Int64
 	for range 32 {
 		all.Go(func() {
-			for i := range next {
+			for i := int(next.Add(1)) - 1; i < n; i = int(next.Add(1)) - 1 {
 				conns[i], errs[i] = dial(i)
 			}
 		})
 	}
-	for i := range n {
-		next <- i
-	}
-	close(next)
 	all.Wait()
 	for i, err := range errs {
 		if err != nil {

@@ -8,7 +8,6 @@ import (
 	"crypto/tls"
 	"encoding/binary"
 	"encoding/json"
-	"errors"
 	"fmt"
 	"io"
 	"strings"
@@ -27,6 +26,10 @@ type conn struct {
 	messages deframer
 	got      int // MESSAGE frames, since the load began to count
 
+	addr string // with an HTTP transport: where to send to
+	xhr  string // and its path
+	line []byte // of it, that is not complete
+
 	message func(c *conn, text []byte) error // of each, where somebody wants to see them
 	fate    func(c *conn, err error)         // the server ended it; without it that is an error
 	gone    bool
@@ -40,22 +43,26 @@ type target struct {
 	compression bool // permessage-deflate
 	kind        kind
 	beat        time.Duration // heart-beats, both ways
+	window      int           // bytes that may come unread; 0: what the kernel thinks
 }
 
 // kind is what is under STOMP.
 type kind uint8
 
 const (
-	raw    kind = iota // a WebSocket
-	sockJS             // the websocket transport of SockJS
-	mute               // a WebSocket on which nobody says anything
-	silent             // nothing: bytes that a floor writes
+	raw       kind = iota // a WebSocket
+	sockJS                // the websocket transport of SockJS
+	streaming             // its xhr_streaming
+	mute                  // a WebSocket on which nobody says anything
+	answered              // a WebSocket on which each message gets some answer
+	silent                // nothing: bytes that a floor writes
 )
 
 func (c *conn) received(p []byte) error {
 	return c.messages.feed(p, func(opcode byte, payload []byte) error {
 		switch opcode {
 		case opText, opBinary:
+			payload = c.complete(payload)
 			for range c.in(payload) {
 				c.got++
 				if c.message == nil {
@@ -69,6 +76,8 @@ func (c *conn) received(p []byte) error {
 			return c.write(opPong, payload)
 		case opClose:
 			return fmt.Errorf("closed by the server: %q", payload)
+		case opEnd:
+			return c.poll()
 		}
 		return nil
 	})
@@ -78,7 +87,7 @@ func (c *conn) received(p []byte) error {
 // heart-beat, and deflated it cannot be seen.
 func (c *conn) in(payload []byte) int {
 	switch {
-	case c.kind == sockJS:
+	case c.kind == sockJS || c.kind == streaming:
 		return bytes.Count(payload, []byte(`"MESSAGE\n`))
 	case len(payload) == 1:
 		return 0
@@ -89,20 +98,27 @@ func (c *conn) in(payload []byte) int {
 
 // text is the STOMP frames of a payload.
 func (c *conn) text(payload []byte) ([]byte, error) {
-	if c.kind != sockJS {
+	if c.kind != sockJS && c.kind != streaming {
 		return c.messages.inflated(payload)
 	}
-	var frames []string
-	if payload[0] != 'a' {
-		return nil, nil // o, h
+	var text []byte
+	for line := range bytes.Lines(payload) {
+		array, ok := bytes.CutPrefix(line, []byte("a"))
+		if !ok {
+			continue // o, h
+		}
+		var frames []string
+		if err := json.Unmarshal(array, &frames); err != nil {
+			return nil, err
+		}
+		text = append(text, strings.Join(frames, "")...)
 	}
-	err := json.Unmarshal(payload[1:], &frames)
-	return []byte(strings.Join(frames, "")), err
+	return text, nil
 }
 
 // dial connects a client and, unless it is silent, makes the session. It blocks.
 func (t target) dial(header ...frame.Field) (*conn, error) {
-	s, err := dialSocket(t.addr)
+	s, err := dialSocket(t.addr, t.window)
 	if err != nil {
 		return nil, err
 	}
@@ -121,6 +137,12 @@ func (t target) open(c *conn, header []frame.Field) error {
 	if t.tls {
 		//nolint:gosec // the certificate of the benchmark itself, on loopback
 		c.stream = tls.Client(c.socket, &tls.Config{InsecureSkipVerify: true, MinVersion: tls.VersionTLS13})
+	}
+	if t.kind == streaming {
+		if err := t.stream(c); err != nil {
+			return err
+		}
+		return t.connect(c, header)
 	}
 	if err := t.upgrade(c); err != nil || t.kind == mute {
 		return err
@@ -180,6 +202,9 @@ func (t target) connect(c *conn, header []frame.Field) error {
 		return err
 	}
 	return c.await(func(text []byte) (bool, error) {
+		if c.kind == answered {
+			return true, nil
+		}
 		_, after, ok := bytes.Cut(text, []byte("\nsession:"))
 		if len(text) == 0 {
 			return false, nil
@@ -205,12 +230,9 @@ func (c *conn) subscribe(destination string) error {
 		if bytes.HasPrefix(text, []byte("ERROR")) {
 			return false, fmt.Errorf("not subscribed: %.200q", text)
 		}
-		return bytes.HasPrefix(text, []byte("RECEIPT\n")), nil
+		return c.kind == answered || bytes.HasPrefix(text, []byte("RECEIPT\n")), nil
 	})
 }
-
-// errEnough ends await.
-var errEnough = errors.New("enough")
 
 // await reads, blocking, until a message is what is waited for. It counts none.
 func (c *conn) await(found func(text []byte) (bool, error)) error {
@@ -230,7 +252,7 @@ func (c *conn) await(found func(text []byte) (bool, error)) error {
 			case opcode != opText && opcode != opBinary:
 				return nil
 			}
-			text, err := c.text(payload)
+			text, err := c.text(c.complete(payload))
 			if err != nil {
 				return err
 			}
@@ -247,11 +269,14 @@ func (c *conn) await(found func(text []byte) (bool, error)) error {
 // send sends a STOMP frame as one message.
 func (c *conn) send(v frame.Version, f *frame.Frame) error {
 	p := frame.Append(nil, v, f)
-	if c.kind == sockJS {
+	if c.kind == sockJS || c.kind == streaming {
 		var err error
 		if p, err = json.Marshal([]string{string(p)}); err != nil {
 			return err
 		}
+	}
+	if c.kind == streaming {
+		return c.post(p)
 	}
 	return c.write(opText, p)
 }

@@ -17,10 +17,14 @@ const (
 	opClose  = 8
 	opPing   = 9
 	opPong   = 10
+
+	opEnd = 16 // none of them: a response is complete
 )
 
-// deframer cuts what a server sends over a WebSocket into messages.
+// deframer cuts what a server sends over a WebSocket into messages, or responses
+// to xhr_streaming into chunks.
 type deframer struct {
+	chunks   bool
 	pending  []byte // the beginning of a frame
 	deflated bool   // the latest message
 }
@@ -32,8 +36,12 @@ func (d *deframer) feed(p []byte, each func(opcode byte, payload []byte) error) 
 		d.pending = append(d.pending, p...)
 		p = d.pending
 	}
+	cut := d.cut
+	if d.chunks {
+		cut = cutChunk
+	}
 	for {
-		opcode, payload, rest, err := d.cut(p)
+		opcode, payload, rest, err := cut(p)
 		if err != nil {
 			return err
 		}

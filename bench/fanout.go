@@ -17,6 +17,7 @@ type audience struct {
 	process *process
 	poller  *poller
 	readers []*conn
+	dial    func(n int) ([]*conn, error)
 	publish func(messages int) error
 
 	// of a measurement
@@ -26,34 +27,41 @@ type audience struct {
 	sentAt  []time.Time // of message told+i
 	latency []time.Duration
 	timed   bool
-	verify  bool // look into each message
+	verify  string // what is in each message, if somebody is to look
 }
 
-// newAudience connects readers. It publishes what publish says.
-func newAudience(name string, p *process, dial func() ([]*conn, error)) (*audience, error) {
+// newAudience connects readers, as many as dial is asked for.
+func newAudience(name string, p *process, n int, dial func(n int) ([]*conn, error)) (*audience, error) {
 	poll, err := newPoller()
 	if err != nil {
 		return nil, err
 	}
-	a := &audience{name: name, process: p, poller: poll}
-	if a.readers, err = dial(); err != nil {
-		return nil, err
+	a := &audience{name: name, process: p, poller: poll, dial: dial}
+	return a, a.grow(n)
+}
+
+// grow connects more readers, until there are n.
+func (a *audience) grow(n int) error {
+	more, err := a.dial(n - len(a.readers))
+	if err != nil {
+		return err
 	}
-	for _, c := range a.readers {
-		c.got = 0
+	for _, c := range more {
+		c.got = a.told
 		c.message = a.received
-		if err := poll.add(c); err != nil {
-			return nil, err
+		if err := a.poller.add(c); err != nil {
+			return err
 		}
 	}
-	return a, nil
+	a.readers = append(a.readers, more...)
+	return nil
 }
 
 // productAudience are subscribers of /topic/news of Caddy, registered with 200
-// bytes of client data.
-func productAudience(name string, c *caddy, t target, n int) (*audience, error) {
+// bytes of client data. They get that body.
+func productAudience(name string, c *caddy, t target, n int, body string) (*audience, error) {
 	t.addr = c.addr
-	a, err := newAudience(name, c.process, func() ([]*conn, error) {
+	a, err := newAudience(name, c.process, n, func(n int) ([]*conn, error) {
 		return dialAll(n, func(i int) (*conn, error) {
 			conn, err := t.registered(i)
 			if err != nil {
@@ -87,12 +95,12 @@ func productAudience(name string, c *caddy, t target, n int) (*audience, error) 
 	return a, nil
 }
 
-// body is what is published: 128 bytes, such as a chat message.
-var body = (`{"from":"mina","text":"` + strings.Repeat("the quick brown fox jumps over the lazy dog ", 3))[:126] + `"}`
+// chat is what is published: 128 bytes.
+var chat = (`{"from":"mina","text":"` + strings.Repeat("the quick brown fox jumps over the lazy dog ", 3))[:126] + `"}`
 
 // floorAudience gets messages of that size from a floor.
 func floorAudience(f *floor, size, n int) (*audience, error) {
-	a, err := newAudience("floor", f.process, func() ([]*conn, error) { return f.connect(n) })
+	a, err := newAudience("floor", f.process, n, f.connect)
 	if err != nil {
 		return nil, err
 	}
@@ -109,9 +117,9 @@ func (a *audience) close() { a.poller.close() }
 // received is called with each message: the i-th that a reader gets is the i-th
 // that was sent.
 func (a *audience) received(c *conn, payload []byte) error {
-	if a.verify {
+	if a.verify != "" {
 		text, err := c.text(payload)
-		if err != nil || !bytes.HasPrefix(text, []byte("MESSAGE\n")) || !bytes.Contains(text, []byte(body)) {
+		if err != nil || !bytes.HasPrefix(text, []byte("MESSAGE\n")) || !bytes.Contains(text, []byte(a.verify)) {
 			return fmt.Errorf("not what was published: %q, %w", text, err)
 		}
 	}
@@ -154,7 +162,6 @@ type cost struct {
 func (c cost) perDelivery() float64 {
 	return float64(c.cpu.Nanoseconds()) / 1e3 / float64(c.deliveries)
 }
-func (c cost) perSecond() float64 { return float64(c.deliveries) / c.took.Seconds() }
 
 // measure calls load, and waits until everybody has everything.
 func (a *audience) measure(load func() error) (c cost, err error) {
@@ -202,6 +209,13 @@ func (a *audience) inFlight(messages int, d time.Duration) (cost, error) {
 		}
 		return nil
 	})
+}
+
+// timedInFlight is inFlight, with the latency of each delivery.
+func (a *audience) timedInFlight(messages int, d time.Duration) (cost, error) {
+	a.timed = true
+	defer func() { a.timed = false }()
+	return a.inFlight(messages, d)
 }
 
 // steady sends a message every interval, however slowly they are delivered. The

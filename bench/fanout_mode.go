@@ -13,7 +13,8 @@ import (
 func (b *bench) fanOut() error {
 	clear, err := startCaddy("http", "\tstomp /ws {"+endpointOptions+"\t}\n"+
 		"\tstomp /deflate {"+endpointOptions+"\t\tcompression\n\t}\n"+
-		"\tstomp /sockjs {"+endpointOptions+"\t\tsockjs\n\t}\n")
+		"\tstomp /sockjs {"+endpointOptions+"\t\tsockjs\n\t}\n"+
+		"\tstomp /xhr {"+endpointOptions+"\t\tsockjs\n\t}\n")
 	if err != nil {
 		return err
 	}
@@ -39,11 +40,15 @@ func (b *bench) fanOut() error {
 	if err != nil {
 		return err
 	}
+	xhr, err := newVariant(clear, "SockJS xhr_streaming", target{path: "/xhr", kind: streaming}, b.readers, 0, 0)
+	if err != nil {
+		return err
+	}
 	size, err := plain.size()
 	if err != nil {
 		return err
 	}
-	for _, v := range []*variant{tls, deflate, sockjs} {
+	for _, v := range []*variant{tls, deflate, sockjs, xhr} {
 		if _, err := v.size(); err != nil {
 			return err
 		}
@@ -57,7 +62,7 @@ func (b *bench) fanOut() error {
 	if err != nil {
 		return err
 	}
-	all := []*variant{plain, tls, deflate, sockjs}
+	all := []*variant{plain, tls, deflate, sockjs, xhr}
 	for _, inFlight := range []int{1, 64} {
 		if err := b.costs(floor, all, inFlight); err != nil {
 			return err
@@ -81,20 +86,20 @@ type variant struct {
 }
 
 func newVariant(c *caddy, name string, t target, readers int, one, many float64) (*variant, error) {
-	a, err := productAudience(name, c, t, readers)
+	a, err := productAudience(name, c, t, readers, chat)
 	return &variant{a, c, map[int]float64{1: one, 64: many}}, err
 }
 
 // size is how large a message is on the wire. It warms up, and looks into each.
 func (v *variant) size() (int, error) {
-	v.verify = true
+	v.verify = chat
 	for range 2 {
 		if _, err := v.inFlight(64, 100*time.Millisecond); err != nil {
 			return 0, err
 		}
 	}
 	c, err := v.inFlight(1, 100*time.Millisecond)
-	v.verify = false
+	v.verify = ""
 	return int(math.Round(float64(c.bytes) / float64(c.deliveries))), err
 }
 

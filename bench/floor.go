@@ -40,7 +40,7 @@ func startFloor() (*floor, error) {
 	return f, nil
 }
 
-// connect returns so many connections that the floor has, too.
+// connect returns so many more connections that the floor has, too.
 func (f *floor) connect(connections int) ([]*conn, error) {
 	if _, err := fmt.Fprintln(f.in, "accept", connections); err != nil {
 		return nil, err
@@ -129,7 +129,7 @@ func (f *floorServer) obey(orders string) error {
 }
 
 func (f *floorServer) accept(connections int) error {
-	for len(f.conns) < connections {
+	for range connections {
 		fd, _, err := unix.Accept4(f.listener, unix.SOCK_CLOEXEC)
 		if err != nil {
 			return err

@@ -32,6 +32,7 @@ func thisMachine() (machine, error) {
 	if err := unix.Sysinfo(&info); err != nil {
 		return m, err
 	}
+	//nolint:unconvert // of 32 bits on some machines
 	m.MemoryMiB = int(uint64(info.Totalram) * uint64(info.Unit) >> 20)
 	cpu, err := os.ReadFile("/proc/cpuinfo")
 	if err != nil {

@@ -36,6 +36,7 @@ type bench struct {
 	victims  int
 	curious  int
 	least    float64 // share of connects per second that a store must leave
+	profiles string  // a directory
 	results  *results
 }
 
@@ -50,8 +51,11 @@ var modes = []mode{
 	{"reconnect", "all connect, subscribe and register; what idle sessions take", (*bench).reconnect},
 	{"idle", "idle sessions under TLS", (*bench).idle},
 	{"heart-beat", "nothing but heart-beats", (*bench).heartBeat},
+	{"slow-readers", "some do not read", (*bench).slowReaders},
 	{"storm", "some of the sessions vanish at once", (*bench).storm},
 	{"newcomers", "all ask for the roster at once", (*bench).newcomers},
+	{"growth", "more and more get each message", (*bench).growth},
+	{"micro", "benchmarks of Go packages", (*bench).micro},
 	{"connects", "all sessions connect and are told of, with a store and without", (*bench).connects},
 }
 
@@ -60,13 +64,15 @@ func run(args []string) error {
 	f.Usage = func() { usage(f) }
 	b := bench{results: new(results)}
 	f.IntVar(&b.pairs, "pairs", 5, "how often product and floor are measured, in turn")
-	f.DurationVar(&b.duration, "duration", time.Second, "of one measurement of fan-out")
+	f.DurationVar(&b.duration, "duration", 600*time.Millisecond, "of one measurement of fan-out")
 	f.IntVar(&b.readers, "readers", 1000, "how many get each message of fan-out")
 	f.IntVar(&b.sessions, "sessions", 10_000, "how many sessions there are")
 	f.IntVar(&b.victims, "victims", 1000, "how many of them vanish in a storm")
 	f.IntVar(&b.curious, "curious", 3000, "how many newcomers there are")
 	f.IntVar(&b.pairs, "rounds", 5, "the same as -pairs")
 	f.Float64Var(&b.least, "ratio", 0, "the least share of connects per second that a store must leave")
+	document := f.String("document", "docs/performance.md", "the file that report writes")
+	f.StringVar(&b.profiles, "profiles", "bin/profiles", "the directory that profile writes to")
 	limit := f.Duration("limit", 10*time.Minute, "after which it gives up")
 	path := f.String("json", "", "the file whose results are replaced by those of this run")
 	if len(args) == 0 {
@@ -84,35 +90,45 @@ func run(args []string) error {
 	if err := raiseLimit(); err != nil {
 		return err
 	}
+	var err error
 	if *path != "" {
-		var err error
 		if b.results, err = load(*path); err != nil {
 			return err
 		}
 	}
-	var err error
+	switch args[0] {
+	case "report":
+		return b.results.report(*document)
+	case "profile":
+		return b.profile()
+	case "check":
+		return b.check()
+	}
 	if b.results.Machine, err = thisMachine(); err != nil {
 		return err
 	}
 	known := false
 	for _, m := range modes {
-		if m.name != args[0] && args[0] != "all" {
+		if m.name != args[0] && (args[0] != "all" || m.name == "connects") {
 			continue
 		}
 		known = true
+		b.results.clear(m.name)
 		if err := m.run(&b); err != nil {
 			return fmt.Errorf("%s: %w", m.name, err)
 		}
 		b.results.print(os.Stdout, m.name)
+		if *path != "" {
+			if err := b.results.save(*path); err != nil {
+				return err
+			}
+		}
 	}
 	if !known {
 		usage(f)
 		return fmt.Errorf("unknown mode %q", args[0])
 	}
-	if *path == "" {
-		return nil
-	}
-	return b.results.save(*path)
+	return nil
 }
 
 func usage(f *flag.FlagSet) {
@@ -120,6 +136,9 @@ func usage(f *flag.FlagSet) {
 	for _, m := range modes {
 		fmt.Fprintf(os.Stderr, "  %-12s %s\n", m.name, m.about)
 	}
-	fmt.Fprint(os.Stderr, "  all          all of them\n\n")
+	fmt.Fprint(os.Stderr, "  all          the modes but connects\n"+
+		"  report       writes the results into the document\n"+
+		"  profile      writes pprof profiles of fan-out and of idle sessions\n"+
+		"  check        is an error if something is far worse than it was\n\n")
 	f.PrintDefaults()
 }

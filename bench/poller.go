@@ -45,12 +45,6 @@ func (p *poller) add(c *conn) error {
 	return unix.EpollCtl(p.epoll, unix.EPOLL_CTL_ADD, c.socket.fd, &unix.EpollEvent{Events: unix.EPOLLIN, Fd: int32(c.socket.fd)})
 }
 
-// pause makes poll not read from c any more, until add.
-func (p *poller) pause(c *conn) error {
-	delete(p.conns, int32(c.socket.fd))
-	return unix.EpollCtl(p.epoll, unix.EPOLL_CTL_DEL, c.socket.fd, nil)
-}
-
 // drop closes c, without a word.
 func (p *poller) drop(c *conn) {
 	if !c.gone {

@@ -58,6 +58,17 @@ func (p *process) memory(name string) (int, error) {
 	return parseMemory(status, name)
 }
 
+// kernelMemory is what the kernel keeps that it cannot give up: sockets, among
+// other things.
+func kernelMemory() (int, error) {
+	info, err := os.ReadFile("/proc/meminfo")
+	if err != nil {
+		return 0, err
+	}
+	return parseMemory(info, "SUnreclaim")
+}
+
+// parseMemory finds a line of a file in /proc.
 func parseMemory(status []byte, name string) (int, error) {
 	for line := range bytes.Lines(status) {
 		key, value, _ := strings.Cut(string(line), ":")
@@ -67,7 +78,7 @@ func parseMemory(status []byte, name string) (int, error) {
 		n, err := strconv.Atoi(strings.TrimSuffix(strings.TrimSpace(value), " kB"))
 		return n << 10, err
 	}
-	return 0, fmt.Errorf("no %s in the status of the process", name)
+	return 0, fmt.Errorf("no %s in what /proc says", name)
 }
 
 // raiseLimit lets the process and its children open as many files as may be

@@ -12,11 +12,13 @@ import (
 // and then, as they are there, what memory an idle session takes.
 func (b *bench) reconnect() error {
 	cpu := row{Mode: "reconnect", Name: "CONNECT with client data, SUBSCRIBE", Unit: "us CPU/connect", To: "bare upgrade", Target: 1.3}
+	same := row{Mode: "reconnect", Name: "the same", Unit: "us CPU/connect", To: "upgrade, two answers"}
 	rate := row{Mode: "reconnect", Name: "connects per second", Unit: "/s", To: "bare upgrade"}
-	rss := row{Mode: "idle", Name: "plain: RSS after garbage collection", Unit: "KiB/session", To: "bare upgrade", Target: 10}
+	rss := row{Mode: "reconnect", Name: "idle, plain: RSS after garbage collection", Unit: "KiB/session", To: "bare upgrade", Target: 10}
 	rss.OfValue = true
-	asIs := row{Mode: "idle", Name: "plain: RSS as it happens to be", Unit: "KiB/session", To: "bare upgrade"}
-	goroutines := row{Mode: "idle", Name: "plain: goroutines", Unit: "/session", To: "bare upgrade", OfValue: true, Target: 1}
+	asIs := row{Mode: "reconnect", Name: plainMemory, Unit: "KiB/session", To: "bare upgrade"}
+	kernel := row{Mode: "reconnect", Name: socketMemory, Unit: "KiB/socket", To: "bare upgrade"}
+	goroutines := row{Mode: "reconnect", Name: "idle, plain: goroutines", Unit: "/session", To: "bare upgrade", OfValue: true, Target: 1}
 	for range b.pairs {
 		ours, err := b.connected("http", "\tstomp /ws {"+endpointOptions+"\t}\n", target{path: "/ws"})
 		if err != nil {
@@ -26,16 +28,24 @@ func (b *bench) reconnect() error {
 		if err != nil {
 			return err
 		}
+		answering, err := b.connected("http", "\tbench_upgrade /ws answer\n", target{path: "/ws", kind: answered})
+		if err != nil {
+			return err
+		}
 		cpu.pair(ours.cpu, its.cpu)
+		same.pair(ours.cpu, answering.cpu)
 		rate.pair(ours.rate, its.rate)
 		rss.pair(ours.rss, its.rss)
 		asIs.pair(ours.asIs, its.asIs)
+		kernel.pair(ours.kernel, its.kernel)
 		goroutines.pair(ours.goroutines, its.goroutines)
 	}
 	b.results.add(cpu)
+	b.results.add(same)
 	b.results.add(rate)
 	b.results.add(rss)
 	b.results.add(asIs)
+	b.results.add(kernel)
 	b.results.add(goroutines)
 	return nil
 }
@@ -48,7 +58,7 @@ func (b *bench) idle() error {
 		return err
 	}
 	b.results.add(row{Mode: "idle", Name: "TLS 1.3: RSS after garbage collection", Unit: "KiB/session", Product: []float64{ours.rss}, Target: 20})
-	b.results.add(row{Mode: "idle", Name: "TLS 1.3: RSS as it happens to be", Unit: "KiB/session", Product: []float64{ours.asIs}})
+	b.results.add(row{Mode: "idle", Name: tlsMemory, Unit: "KiB/session", Product: []float64{ours.asIs}})
 	b.results.add(row{Mode: "idle", Name: "TLS 1.3: goroutines", Unit: "/session", Product: []float64{ours.goroutines}, Target: 1})
 	return nil
 }
@@ -58,8 +68,16 @@ type connected struct {
 	cpu        float64 // us for each
 	rate       float64 // a second
 	rss, asIs  float64 // KiB
+	kernel     float64 // KiB
 	goroutines float64
 }
+
+// Names of rows from which the report derives what a machine holds.
+const (
+	plainMemory  = "idle, plain: RSS as it happens to be"
+	tlsMemory    = "TLS 1.3: RSS as it happens to be"
+	socketMemory = "idle, plain: memory of the kernel"
+)
 
 // connected connects all sessions to a Caddy of their own.
 func (b *bench) connected(scheme, directives string, t target) (r connected, err error) {
@@ -80,6 +98,10 @@ func (b *bench) connected(scheme, directives string, t target) (r connected, err
 	if err != nil {
 		return r, err
 	}
+	slab, err := kernelMemory()
+	if err != nil {
+		return r, err
+	}
 	before, err := c.cpu()
 	if err != nil {
 		return r, err
@@ -94,7 +116,12 @@ func (b *bench) connected(scheme, directives string, t target) (r connected, err
 	if err != nil {
 		return r, err
 	}
+	slabNow, err := kernelMemory()
+	if err != nil {
+		return r, err
+	}
 	n := float64(b.sessions)
+	r.kernel = float64(slabNow-slab) / 1024 / n / 2 // the clients' sockets are here too
 	r.cpu, r.rate = float64((after-before).Nanoseconds())/1e3/n, n/took.Seconds()
 
 	asIs, err := c.memory("VmRSS")

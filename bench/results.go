@@ -10,7 +10,6 @@ import (
 	"io/fs"
 	"os"
 	"slices"
-	"strings"
 	"text/tabwriter"
 )
 
@@ -109,8 +108,8 @@ func (rs *results) print(w io.Writer, mode string) {
 // number has three digits that count, at least.
 func number(x float64) string {
 	switch {
-	case x != 0 && x < 10:
-		return strings.TrimSuffix(strings.TrimRight(fmt.Sprintf("%.3g", x), "0"), ".")
+	case x < 10:
+		return fmt.Sprintf("%.3g", x)
 	case x < 100:
 		return fmt.Sprintf("%.1f", x)
 	default:

@@ -25,7 +25,9 @@ func (again) Error() string   { return "nothing to read" }
 func (again) Timeout() bool   { return false }
 func (again) Temporary() bool { return true }
 
-func dialSocket(addr string) (*socket, error) {
+// dialSocket connects. Window is how much may come that nobody reads, in bytes;
+// 0 leaves that to the kernel.
+func dialSocket(addr string, window int) (*socket, error) {
 	to, err := netip.ParseAddrPort(addr)
 	if err != nil {
 		return nil, err
@@ -35,6 +37,11 @@ func dialSocket(addr string) (*socket, error) {
 		return nil, fmt.Errorf("a socket: %w", err)
 	}
 	s := &socket{fd}
+	if window > 0 {
+		if err := unix.SetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_RCVBUF, window); err != nil {
+			return nil, err
+		}
+	}
 	if err := connect(fd, &unix.SockaddrInet4{Port: int(to.Port()), Addr: to.Addr().As4()}); err != nil {
 		_ = s.Close()
 		return nil, fmt.Errorf("connecting to %s: %w", addr, err)

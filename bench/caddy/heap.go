@@ -3,6 +3,7 @@ package main
 import (
 	"encoding/json"
 	"net/http"
+	"os"
 	"runtime"
 	"runtime/debug"
 
@@ -10,6 +11,9 @@ import (
 )
 
 func init() {
+	if os.Getenv("BENCH_MUTEX") != "" { // costs something: for profiles only
+		runtime.SetMutexProfileFraction(10)
+	}
 	caddy.RegisterModule(adminHeap{})
 }
 

@@ -13,15 +13,19 @@ import (
 
 func init() {
 	caddy.RegisterModule(upgrade{})
-	httpcaddyfile.RegisterHandlerDirective("bench_upgrade", func(httpcaddyfile.Helper) (caddyhttp.MiddlewareHandler, error) {
-		return upgrade{}, nil
+	httpcaddyfile.RegisterHandlerDirective("bench_upgrade", func(h httpcaddyfile.Helper) (caddyhttp.MiddlewareHandler, error) {
+		h.Next()
+		return upgrade{Answer: h.NextArg() && h.Val() == "answer"}, nil
 	})
 	httpcaddyfile.RegisterDirectiveOrder("bench_upgrade", httpcaddyfile.Before, "respond")
 }
 
 // upgrade is the floor of connecting: a handler that makes a WebSocket with
 // gorilla/websocket and reads from it, as its documentation has it.
-type upgrade struct{}
+type upgrade struct {
+	// Whether a message is answered with one of 100 bytes. Default: false.
+	Answer bool `json:"answer,omitempty"`
+}
 
 // CaddyModule implements [caddy.Module].
 func (upgrade) CaddyModule() caddy.ModuleInfo {
@@ -31,7 +35,7 @@ func (upgrade) CaddyModule() caddy.ModuleInfo {
 var upgrader websocket.Upgrader
 
 // ServeHTTP implements [caddyhttp.MiddlewareHandler].
-func (upgrade) ServeHTTP(w http.ResponseWriter, r *http.Request, _ caddyhttp.Handler) error {
+func (u upgrade) ServeHTTP(w http.ResponseWriter, r *http.Request, _ caddyhttp.Handler) error {
 	conn, err := upgrader.Upgrade(hijacker{w}, r, nil)
 	if err != nil {
 		return nil //nolint:nilerr // gorilla has answered
@@ -40,6 +44,9 @@ func (upgrade) ServeHTTP(w http.ResponseWriter, r *http.Request, _ caddyhttp.Han
 	for {
 		if _, _, err := conn.NextReader(); err != nil {
 			return nil //nolint:nilerr // the client has gone
+		}
+		if u.Answer && conn.WriteMessage(websocket.TextMessage, make([]byte, 100)) != nil {
+			return nil
 		}
 	}
 }
