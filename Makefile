@@ -99,7 +99,7 @@ bench: ## load Caddy and a floor in turn: bench/results.json, docs/performance.m
 	go run ./bench report -json bench/results.json
 
 .PHONY: bench-check
-bench-check: ## a minute of it: allocations, and ratios with generous bounds
+bench-check: ## less than a minute of it: allocations, and ratios with generous bounds
 	go run ./bench check
 
 .PHONY: bench-go

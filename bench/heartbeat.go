@@ -88,7 +88,7 @@ func (b *bench) heartBeat() error {
 		if i == 0 {
 			continue // until it is steady
 		}
-		if got, want := poll.bytes-bytes, int64(2*3*b.sessions/2); got < want*9/10 || got > want*11/10 {
+		if got, want := poll.bytes-bytes, int64(2*3*b.sessions/2); got < want*2/3 || got > want*3/2 {
 			return fmt.Errorf("%d bytes of heart-beats came, not about %d", got, want)
 		}
 		r.pair(100*float64(oursNow-ours)/float64(took), 100*float64(itsNow-its)/float64(took))

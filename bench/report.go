@@ -24,6 +24,9 @@ func (rs *results) report(document string) error {
 	for _, r := range rs.Rows {
 		if sections[r.Mode] == "" {
 			sections[r.Mode] = rs.table(r.Mode)
+			if r.Mode == "growth" {
+				sections[r.Mode] += rs.growthText()
+			}
 		}
 	}
 	sections["capacity"] = rs.capacity()
@@ -117,7 +120,24 @@ func (rs *results) fanOutPlot() string {
 	if bars == nil {
 		return ""
 	}
-	return barChart("CPU time per delivered message, as a multiple", bars)
+	return barChart("CPU time per delivered message, as a multiple (mark: target)", bars)
+}
+
+// growthText says how much more the last of a series costs than the first.
+func (rs *results) growthText() string {
+	b := new(strings.Builder)
+	for _, inFlight := range growthLoads {
+		var series []row
+		for _, r := range rs.Rows {
+			if r.Mode == "growth" && strings.HasPrefix(r.Name, fmt.Sprintf("%d in flight", inFlight)) {
+				series = append(series, r)
+			}
+		}
+		first, last := series[0], series[len(series)-1]
+		fmt.Fprintf(b, "\nWith %d in flight a delivery to one of %d costs %.2f x one to one of %d; of the floor %.2f x.\n", inFlight, last.Size,
+			last.Value.Median/first.Value.Median, first.Size, spreadOf(last.Base).Median/spreadOf(first.Base).Median)
+	}
+	return b.String()
 }
 
 // growthPlot is lines: what a message costs by the number of its readers.

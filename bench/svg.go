@@ -3,9 +3,11 @@
 package main
 
 import (
+	"cmp"
 	"fmt"
 	"html"
 	"math"
+	"slices"
 	"strings"
 )
 
@@ -62,7 +64,7 @@ type bar struct {
 // barChart is horizontal bars as long as the medians, a whisker from the least
 // to the most, and a mark for the target.
 func barChart(title string, bars []bar) string {
-	const left, width, row = 270.0, 380.0, 30.0
+	const left, width, row = 285.0, 360.0, 30.0
 	most := 1.0
 	for _, b := range bars {
 		most = max(most, b.spread.Max, b.target)
@@ -72,7 +74,7 @@ func barChart(title string, bars []bar) string {
 	bottom := 40 + row*float64(len(bars))
 	for v := 0.0; v <= most; v += math.Ceil(most / 8) {
 		s.line(x(v), 38, x(v), bottom, "axis")
-		s.text(x(v), bottom+18, "dim", "middle", number(v))
+		s.text(x(v), bottom+18, "dim", "middle", fmt.Sprintf("%g", v))
 	}
 	for i, b := range bars {
 		y := 40 + row*float64(i)
@@ -93,6 +95,11 @@ type line struct {
 	label  string
 	base   bool // what others are compared with
 	points []point
+}
+
+// byLast is the order of the lines at their ends.
+func byLast(a, b line) int {
+	return cmp.Compare(a.points[len(a.points)-1].y, b.points[len(b.points)-1].y)
 }
 
 // lineChart has logarithmic axes: what doubles with the readers is a straight
@@ -118,7 +125,8 @@ func lineChart(title, xName, yName string, lines []line) string {
 		s.text(x(v), top+height+18, "dim", "middle", fmt.Sprintf("%g", v))
 	}
 	s.text(left+width/2, top+height+38, "dim", "middle", xName)
-	for _, l := range lines {
+	free := math.Inf(1) // above it there is no label yet: they come from the bottom
+	for _, l := range slices.SortedFunc(slices.Values(lines), byLast) {
 		class := "ours"
 		if l.base {
 			class = "base"
@@ -129,7 +137,8 @@ func lineChart(title, xName, yName string, lines []line) string {
 		}
 		s.WriteString(`"/>` + "\n")
 		last := l.points[len(l.points)-1]
-		s.text(left+width+8, y(last.y)+4, "", "start", l.label)
+		free = min(free-15, y(last.y)+4)
+		s.text(left+width+8, free, "", "start", l.label)
 	}
 	return s.end()
 }

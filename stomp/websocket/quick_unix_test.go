@@ -106,6 +106,8 @@ func TestTryWrite(t *testing.T) {
 		t.Errorf("%d, %v, %v", n, more, err)
 	}
 	c.Expect(frame.Message)
+	q.out.mu.Lock() // the connection's end uses it too
+	defer q.out.mu.Unlock()
 	if q.out.buf != nil {
 		t.Errorf("a buffer of %d bytes is kept", cap(*q.out.buf))
 	}
