@@ -150,6 +150,7 @@ export class Population {
       client.ws.terminate();
       if (token) {
         person.session.spent++;
+        person.session.connections.push({ boot, at: wall, sure: false }); // it may have become one
         if (data) person.session.data.push(data);
       }
       throw error;
@@ -220,7 +221,8 @@ export class Population {
       case 'wait':
         return delay(this.random.between(100, 400));
       default:
-        session.end = { how: act, at: Date.now(), boot: this.boot };
+        // of the connection: the server may be dead already, and this process not know of the connection's end
+        session.end = { how: act, at: Date.now(), boot: session.connections.at(-1).boot };
         if (act === 'disconnect') await client.request('DISCONNECT').catch(() => {});
         if (act === 'close') client.ws.close(1000);
         if (act === 'reset') client.reset();
