@@ -46,6 +46,7 @@ class Member {
       if (frame.command === 'CONNECTED') this.onConnected(frame.headers.session);
       else if (frame.command === 'RECEIPT') this.onReceipt?.();
       else if (frame.command === 'ERROR') this.error = frame.headers.message;
+      else if (frame.headers.subscription === 'listening') this.onMessage();
       else if (frame.command === 'MESSAGE') {
         const body = parse(frame.body);
         if (!Array.isArray(body) && !body.more) this.rosterDone = true;
@@ -62,11 +63,20 @@ class Member {
     this.ws.send(encodeFrame('SUBSCRIBE', { id: 'presence', destination: this.destination }));
   }
 
-  subscribe(destination) {
-    this.destination = destination;
+  subscribe(destination, id = 'presence') {
+    if (id === 'presence') this.destination = destination;
+    return this.#request('SUBSCRIBE', { id, destination });
+  }
+
+  /** Goes, by its own will; resolves when the server knows it. */
+  leave() {
+    return this.#request('DISCONNECT', {});
+  }
+
+  #request(command, headers) {
     return new Promise((resolve) => {
       this.onReceipt = resolve;
-      this.ws.send(encodeFrame('SUBSCRIBE', { id: 'presence', destination, receipt: 'subscribed' }));
+      this.ws.send(encodeFrame(command, { ...headers, receipt: command }));
     });
   }
 }
@@ -87,6 +97,25 @@ answerCalls({
 
   async subscribe(destination) {
     await Promise.all(crowd.map((member) => member.subscribe(destination)));
+  },
+
+  async leave() {
+    const all = crowd.splice(0);
+    await Promise.all(all.map((member) => member.leave()));
+    for (const member of all) member.ws.terminate();
+  },
+
+  /** The first sends so many messages, which everybody gets; resolves to the milliseconds that it took. */
+  async fanOut(destination, messages) {
+    await Promise.all(crowd.map((member) => member.subscribe(destination, 'listening')));
+    let missing = crowd.length * messages;
+    const received = new Promise((resolve) => {
+      for (const member of crowd) member.onMessage = () => --missing === 0 && resolve();
+    });
+    const from = performance.now();
+    for (let i = 0; i < messages; i++) crowd[0].ws.send(encodeFrame('SEND', { destination }, `message ${i}`));
+    await received;
+    return performance.now() - from;
   },
 
   /** Waits until every picture has as many sessions; says what each of the crowd went through. */

@@ -14,6 +14,20 @@ const shown = (session) => [session.sessionId, session.user ?? '', session.clien
 const matches = (has, expected) =>
   (has.user ?? '') === expected.user && expected.clientData.some((data) => canonical(data) === canonical(has.clientData ?? null));
 
+/** What is missing, too much and different in sessions, a map by their ids, in comparison to those that there should be. */
+export function differences(name, sessions, expected) {
+  const found = [];
+  for (const session of expected) {
+    const has = sessions.get(session.sessionId);
+    if (!has) found.push(`${name}: missing ${canonical(session)}`);
+    else if (!matches(has, session)) found.push(`${name}: wrong ${canonical(shown(has))} for ${canonical(session)}`);
+    else if (has.state === 'unreachable') found.push(`${name}: ${session.sessionId} is unreachable`);
+  }
+  const ids = new Set(expected.map((session) => session.sessionId));
+  for (const session of sessions.values()) if (!ids.has(session.sessionId)) found.push(`${name}: nobody is ${canonical(shown(session))}`);
+  return found;
+}
+
 /** A roster and the changes after it. What does not fit is said to complain. */
 class View {
   sessions = new Map();
@@ -58,16 +72,7 @@ class View {
 
   /** What is missing, too much and different in comparison to the sessions that there should be. */
   differences(expected) {
-    const found = [];
-    for (const session of expected) {
-      const has = this.sessions.get(session.sessionId);
-      if (!has) found.push(`${this.name}: missing ${canonical(session)}`);
-      else if (!matches(has, session)) found.push(`${this.name}: wrong ${canonical(shown(has))} for ${canonical(session)}`);
-      else if (has.state === 'unreachable') found.push(`${this.name}: ${session.sessionId} is unreachable`);
-    }
-    const ids = new Set(expected.map((session) => session.sessionId));
-    for (const session of this.sessions.values()) if (!ids.has(session.sessionId)) found.push(`${this.name}: nobody is ${canonical(shown(session))}`);
-    return found;
+    return differences(this.name, this.sessions, expected);
   }
 }
 
