@@ -163,13 +163,13 @@ describe('with the real server', () => {
 
   test('their tables are the roster, although they and the server were killed', { timeout: 240_000 }, async (t) => {
     const random = Random.seeded('CRASH_SEED');
-    const grace = 1200;
+    const [within, recoveryGrace] = [1200, 6000]; // ms, in which people come back, or do not; and in which they may
     caddy = await Caddy.start({
-      ...configuration(applications, { store: 'store file presence.db', presence: `room /topic/rooms/*\n recovery_grace ${grace}ms` }),
+      ...configuration(applications, { store: 'store file presence.db', presence: `room /topic/rooms/*\n recovery_grace ${recoveryGrace}ms` }),
       env: { HOOK_SECRET: secret },
     });
     const url = caddy.url('/connection');
-    const population = new Population({ url, register: '/ws', rooms, random, size: 30, grace });
+    const population = new Population({ url, register: '/ws', rooms, random, size: 30, grace: within });
     const witness = new Witness(url, { register: '/ws', rooms });
     population.start();
     for (const killed of [applications[0], caddy, applications[1], caddy]) {
@@ -180,7 +180,7 @@ describe('with the real server', () => {
       if (killed === caddy) population.killed(from, Date.now());
       await killed.again();
     }
-    await observeFor(grace + 100); // who does not come back now has left
+    await observeFor(recoveryGrace + 100); // who does not come back now has left
     await witness.connect();
     await population.pause();
     await witness.agrees((room) => population.present(room), { timeout: 20_000 });

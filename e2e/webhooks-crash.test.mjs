@@ -18,7 +18,8 @@ import { Witness } from './lib/witness.mjs';
 
 const kills = Number(process.env.HOOK_KILLS ?? 6);
 const people = 60;
-const recoveryGrace = 1200;
+const within = 1200; // ms, in which people come back, or do not
+const recoveryGrace = 6000; // which they can keep on a machine that has much else to do
 const rooms = ['/topic/rooms/hall', '/topic/rooms/attic'];
 
 /** With a grace, who loses the connection is unreachable for a while, which is announced. */
@@ -36,7 +37,7 @@ const configuration = ({ application, grace }) => ({
 			webhook ${application.url} {
 				events connected joined updated unreachable returned left subscribed unsubscribed
 				secret {env.HOOK_SECRET}
-				timeout 500ms
+				timeout 2s
 			}
 		}
 	}`,
@@ -73,7 +74,7 @@ describe(`kill -9 of the application and of Caddy, ${kills} times each`, () => {
       env: { CRASH_STORE: 'presence.db', HOOK_SECRET: secret },
     });
     const url = caddy.url('/connection');
-    population = new Population({ url, register: '/ws', rooms, random, size: people, grace: recoveryGrace });
+    population = new Population({ url, register: '/ws', rooms, random, size: people, grace: within });
     witness = new Witness(url, { register: '/ws', rooms });
     await witness.connect();
   });
@@ -103,7 +104,7 @@ describe(`kill -9 of the application and of Caddy, ${kills} times each`, () => {
         if (phase === 'none') await Promise.all([starting, watching]);
         else {
           starting.catch(() => {});
-          await delay(phase === 'start' ? random.between(0, 300) : random.between(300, recoveryGrace));
+          await delay(phase === 'start' ? random.between(0, 300) : random.between(300, within));
         }
       } while (phase !== 'none');
     }
@@ -113,10 +114,10 @@ describe(`kill -9 of the application and of Caddy, ${kills} times each`, () => {
   async function killApplication(times) {
     for (let done = 0; done < times; ) {
       await delay(random.between(50, 700));
-      if (random.chance(0.3)) {
+      if (random.chance(0.2)) {
         // the same request comes several times then, and all are read at once
         phases.sleeps++;
-        await application.sleep(random.between(600, 1500));
+        await application.sleep(random.between(2100, 3000));
         await delay(random.between(0, 100));
       }
       phases.applicationUp++;
@@ -163,7 +164,7 @@ describe(`kill -9 of the application and of Caddy, ${kills} times each`, () => {
     return figures;
   }
 
-  test('0 missing, 0 in the wrong order, and the table is the roster', { timeout: 180_000 + kills * 20_000 }, async (t) => {
+  test('0 missing, 0 in the wrong order, and the table is the roster', { timeout: 180_000 + kills * 40_000 }, async (t) => {
     population.start();
     let [checks, figures] = [0, {}];
     for (let done = 0; done < kills; ) {

@@ -150,6 +150,7 @@ export class Population {
       client.ws.terminate();
       if (token) {
         person.session.spent++;
+        person.session.connections.push({ boot, at: wall, sure: false }); // it may have become one
         if (data) person.session.data.push(data);
       }
       throw error;
