@@ -248,7 +248,7 @@ func TestEventsOutliveACrash(t *testing.T) {
 		settle()
 		wantPositions(t, i, 1, 6)
 		reasons := decoded[map[string]any](i.taken[5].JSON())
-		if (*reasons)["reason"] != "server-crash" || (*reasons)["type"] != "left" || (*reasons)["id"] != fmt.Sprintf("%s-%d", streamName, 2*reserve+6) {
+		if (*reasons)["reason"] != "server-crash" || (*reasons)["type"] != "left" || (*reasons)["id"] != fmt.Sprintf("%s-%d", streamName, uint64(2*reserve+6)) {
 			t.Errorf("the last is %s", i.taken[5].JSON())
 		}
 		if len(c.disk.events) != 0 || c.disk.meta.Position != 2*reserve+6 {
