@@ -123,7 +123,7 @@ type model struct {
 	crashes int
 	inbox   *inbox          // of a receiver that is told everything
 	events  map[string]bool // the ids of what was told
-	jumps   bool            // there was a crash since the last change
+	jumps   bool            // there was a crash, and no number above those set aside yet
 }
 
 // death is how a session must leave unless it returns.
@@ -389,14 +389,15 @@ func (m *model) collect() {
 			continue
 		}
 		what := fmt.Sprint(c.Type, c.SessionID, c.Room, string(c.ClientData), c.UserSessions, c.ReasonName(), c.At.UnixNano())
+		jumped := len(m.log) > 0 && c.Seq != m.log[len(m.log)-1].Seq+1
 		switch known, again := m.bySeq[c.Seq]; {
 		case again && known != what:
 			m.fail("seq %d was %s and is %s", c.Seq, known, what)
 		case again && m.before == 0 && m.crashes > 0: // told again
-		case len(m.log) > 0 && c.Seq != m.log[len(m.log)-1].Seq+1 && (!m.jumps || c.Seq <= m.log[len(m.log)-1].Seq+reserve/2):
+		case jumped && (!m.jumps || c.Seq <= m.log[len(m.log)-1].Seq+reserve/2):
 			m.fail("seq %d after %d", c.Seq, m.log[len(m.log)-1].Seq)
 		default:
-			m.jumps = false
+			m.jumps = m.jumps && !jumped // what was kept, but not told before the crash, comes first
 			m.bySeq[c.Seq] = what
 			m.log = append(m.log, c)
 			m.bury(&c)

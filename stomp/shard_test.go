@@ -79,6 +79,13 @@ func (v *valve) Ping() error              { return v.note("ping") }
 func (v *valve) Close(code int, _ string) { _ = v.note(fmt.Sprint("close ", code)) }
 func (v *valve) Abort()                   {}
 
+// opens says how much room there is from now on, and what Write waits for.
+func (v *valve) opens(room func() int, wait chan struct{}) {
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	v.room, v.wait = room, wait
+}
+
 // counts are how often TryWrite and Write were called since the last time.
 func (v *valve) counts() (tries, writes int) {
 	v.mu.Lock()
@@ -115,8 +122,7 @@ func TestFullSocketIsHandedOver(t *testing.T) {
 	inBubble(t, func(t *testing.T) {
 		b := NewBroker(Config{})
 		e := b.Endpoint("/", unlimited())
-		room := 1 << 30
-		v := &valve{room: func() int { return room }}
+		v := &valve{room: ample}
 		subscriber(t, e, v)
 		sender := open(t, e, discard{})
 		publish := func(bodies ...string) {
@@ -126,21 +132,23 @@ func TestFullSocketIsHandedOver(t *testing.T) {
 			synctest.Wait()
 		}
 		for round := range 3 {
-			room, v.wait = 1<<30, nil
+			v.opens(ample, nil)
+			synctest.Wait() // until CONNECTED is written
 			v.counts()
 			publish("1")
 			if tries, writes := v.counts(); tries != 1 || writes != 0 {
 				t.Errorf("round %d: %d tries, %d writes with room", round, tries, writes)
 			}
-			room, v.wait = 0, make(chan struct{})
+			full := make(chan struct{})
+			v.opens(func() int { return 0 }, full)
 			publish("2")
 			publish("3", "4")
 			if tries, writes := v.counts(); tries != 1 || writes != 0 {
 				t.Errorf("round %d: %d tries, %d writes when it is full", round, tries, writes)
 			}
 			v.expect(t, "MESSAGE 1")
-			room = 1 << 30
-			close(v.wait)
+			v.opens(ample, full)
+			close(full)
 			synctest.Wait()
 			v.expect(t, "MESSAGE 2", "MESSAGE 3", "MESSAGE 4")
 			if tries, writes := v.counts(); tries != 0 || writes != 2 {
