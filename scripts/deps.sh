@@ -35,7 +35,7 @@ missing() {
 		has "$command" || echo "$command"
 	done
 	has "$chromium" || echo chromium
-	/usr/bin/python3 -c 'import stomp' 2>/dev/null || echo stomp.py
+	/usr/bin/python3 -I -c 'import stomp' 2>/dev/null || echo stomp.py # -I: or it finds the folder stomp of this repository
 	/usr/bin/perl -MNet::Stomp -e 1 2>/dev/null || echo Net::Stomp
 }
 

@@ -62,10 +62,10 @@ export function judgeDeliveries(deliveries, changes) {
     bySeq.set(event.seq, event);
   }
   // a crash has them jump by 2^32; what was told last before it is among the changes
-  let last = 0;
+  let before = 0;
   for (const seq of [...bySeq.keys()].sort((a, b) => a - b)) {
-    if (seq !== last + 1 && seq <= last + 2 ** 31) complain(`after seq ${last} comes ${seq}`);
-    last = seq;
+    if (seq !== before + 1 && seq <= before + 2 ** 31) complain(`after seq ${before} comes ${seq}`);
+    before = seq;
   }
   const told = (change) => change && canonical([change.stream, change.type, change.sessionId, change.room ?? '', change.reason ?? '', change.user ?? '']);
   for (const change of changes) {

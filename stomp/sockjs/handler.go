@@ -147,13 +147,16 @@ func (h *Handler) carry(w http.ResponseWriter, r *http.Request, c Connection, na
 	// only after the body does the HTTP server notice that a client went away
 	_, _ = io.Copy(io.Discard, http.MaxBytesReader(w, r.Body, h.config.WebSocket.MaxMessage))
 	s, err := h.config.Sessions.open(h, r, c)
-	if err != nil {
-		if errors.Is(err, errNotYours) {
-			http.NotFound(w, r)
-		} else {
-			w.Header().Set("Retry-After", "1")
-			http.Error(w, err.Error(), http.StatusServiceUnavailable)
-		}
+	switch {
+	case err == nil:
+	case errors.Is(err, errNotYours):
+		http.NotFound(w, r)
+		return
+	case r.Context().Err() != nil: // nobody is there to be answered, and nothing is wrong
+		return
+	default:
+		w.Header().Set("Retry-After", "1")
+		http.Error(w, err.Error(), http.StatusServiceUnavailable)
 		return
 	}
 	noCache(w)
