@@ -10,15 +10,19 @@ import (
 	"github.com/caddy-stomp/caddy-stomp/stomp/frame"
 )
 
+// morePairs is how many times as many pairs are measured before a median that
+// is too low is believed: a neighbour may have had the machine.
+const morePairs = 3
+
 // connects measures how many sessions a second connect and are told of, with a
-// store and without. It is an error if a store leaves less than b.least in each
-// pair: a neighbour that takes the machine is no reason to fail.
+// store and without. It is an error if a store leaves less than b.least, as the
+// median of the pairs.
 func (b *bench) connects() error {
 	if _, err := b.connectsPerSecond(""); err != nil { // warms up
 		return err
 	}
 	r := row{Mode: "connects", Name: "with a store", Unit: "/s", To: "without"}
-	for range b.pairs {
+	for n := 1; ; n++ {
 		without, err := b.connectsPerSecond("")
 		if err != nil {
 			return err
@@ -28,11 +32,14 @@ func (b *bench) connects() error {
 			return err
 		}
 		r.Product, r.Base = append(r.Product, with), append(r.Base, without)
+		switch median := b.results.add(r).Ratio.Median; {
+		case n < b.pairs:
+		case median >= b.least:
+			return nil
+		case n >= morePairs*b.pairs:
+			return fmt.Errorf("a store leaves %.2f of the connects per second as the median of %d pairs, less than %.2f", median, n, b.least)
+		}
 	}
-	if most := b.results.add(r).Ratio.Max; most < b.least {
-		return fmt.Errorf("a store leaves %.2f of the connects per second at best, less than %.2f", most, b.least)
-	}
-	return nil
 }
 
 func (b *bench) connectsPerSecond(store string) (float64, error) {
