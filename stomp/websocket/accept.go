@@ -64,7 +64,6 @@ func Accept(w http.ResponseWriter, r *http.Request, c Config, open func(stomp.Tr
 	}
 	late := &lateHijacker{ResponseWriter: w}
 	upgrader := websocket.Upgrader{
-		ReadBufferSize:  readBufferSize,
 		WriteBufferSize: writeBufferSize,
 		WriteBufferPool: writeBuffers,
 		Subprotocols:    c.Subprotocols,
@@ -80,7 +79,7 @@ func Accept(w http.ResponseWriter, r *http.Request, c Config, open func(stomp.Tr
 	if err != nil {
 		return fmt.Errorf("upgrading to websocket: %w", err)
 	}
-	conn := newConn(ws, late.conn.upgraded(), c)
+	conn := newConn(ws, late.conn, c)
 	receiver, err := open(quick(conn))
 	if err != nil {
 		code := websocket.CloseServiceRestart
@@ -91,7 +90,7 @@ func Accept(w http.ResponseWriter, r *http.Request, c Config, open func(stomp.Tr
 		conn.Abort()
 		return fmt.Errorf("opening session: %w", err)
 	}
-	go conn.read(receiver)
+	conn.start(receiver)
 	return nil
 }
 

@@ -12,7 +12,9 @@ import (
 )
 
 const (
-	readBufferSize  = 512
+	// readBufferSize is the least that gorilla takes over: what is read is in
+	// a buffer of ours before, as a rule.
+	readBufferSize  = 257
 	writeBufferSize = 4 << 10
 	// batchSize is how much goes out in one system call at most.
 	batchSize = 64 << 10

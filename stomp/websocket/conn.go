@@ -20,8 +20,15 @@ import (
 // conn is a WebSocket connection as a [stomp.Transport].
 type conn struct {
 	ws  *websocket.Conn
-	out *batchConn
-	max int64 // bytes of a message, inflated
+	in  *lateConn
+	out *batchConn // of in
+	max int64      // bytes of a message, inflated
+
+	// the reading goroutine's
+	receiver stomp.Receiver
+	idle     *idle // nil: it waits inside of gorilla's reader
+	discard  bool  // the receiver wants no more
+	grown    bool  // the stack, probably
 
 	pong    atomic.Pointer[string] // the answer to the latest ping, until it is written
 	closing atomic.Bool            // Close was called
@@ -31,7 +38,7 @@ type conn struct {
 // handshake (RFC 6455 section 7.1.1: the server closes the connection).
 const closeWait = 2 * time.Second
 
-func newConn(ws *websocket.Conn, out *batchConn, config Config) *conn {
+func newConn(ws *websocket.Conn, in *lateConn, config Config) *conn {
 	if config.SilenceTimeout == 0 {
 		config.SilenceTimeout = 30 * time.Second
 	}
@@ -41,11 +48,11 @@ func newConn(ws *websocket.Conn, out *batchConn, config Config) *conn {
 	if config.MaxMessage == 0 {
 		config.MaxMessage = 16 << 20
 	}
-	out.timeout = config.WriteTimeout
-	setSocketOptions(out.Conn, config.SilenceTimeout)
+	in.timeout = config.WriteTimeout
+	setSocketOptions(in.Conn, config.SilenceTimeout)
 	// far above: at its own limit gorilla closes without an ERROR before it
 	ws.SetReadLimit(16 * config.MaxMessage)
-	return &conn{ws: ws, out: out, max: config.MaxMessage}
+	return &conn{ws: ws, in: in, out: &in.batchConn, max: config.MaxMessage, idle: newIdle(in)}
 }
 
 // Write implements [stomp.Transport].
@@ -112,8 +119,9 @@ func (c *conn) Abort() { _ = c.out.Conn.Close() }
 // reads are the buffers of connections that have something to read.
 var reads = sync.Pool{New: func() any { b := make([]byte, 4<<10); return &b }}
 
-// read is the reading goroutine: the only one that an idle connection has.
-func (c *conn) read(receiver stomp.Receiver) {
+// start begins to read.
+func (c *conn) start(receiver stomp.Receiver) {
+	c.receiver = receiver
 	c.ws.SetPingHandler(func(data string) error {
 		c.pong.Store(&data)
 		receiver.Alive()
@@ -125,27 +133,47 @@ func (c *conn) read(receiver stomp.Receiver) {
 		return nil
 	})
 	c.ws.SetCloseHandler(func(int, string) error { return nil }) // answered in end
-
-	c.end(receiver, c.messages(receiver))
+	if c.idle != nil && c.in.empty() {
+		c.readAhead()
+	}
+	go c.read()
 }
 
-// messages passes on what comes, until something ends it.
-func (c *conn) messages(receiver stomp.Receiver) (err error) {
+// read is the reading goroutine, the only one that an idle connection has.
+func (c *conn) read() {
+	for c.idle == nil || !c.grown {
+		if c.idle != nil && c.in.empty() {
+			c.wait()
+		}
+		if err := c.messages(); err != nil {
+			c.end(c.receiver, err)
+			return
+		}
+	}
+	c.grown = false
+	go c.read() // see idle
+}
+
+// messages passes on what comes, until there is nothing to read, or something
+// ends it.
+func (c *conn) messages() (err error) {
 	defer func() {
 		if v := recover(); v != nil { // ours or gorilla's: the session's own it recovers itself
 			err = fmt.Errorf("panic: %v\n%s", v, debug.Stack())
-			receiver.Fail(err)
+			c.receiver.Fail(err)
 			_, _ = io.Copy(io.Discard, c.out.Conn) // until the session has closed it
 		}
 	}()
-	discard := false
 	for {
 		_, r, err := c.ws.NextReader()
 		if err == nil {
-			err = c.message(r, receiver, &discard)
+			err = c.message(r)
 		}
 		if err != nil {
 			return err
+		}
+		if c.idle != nil && c.in.empty() && !c.readAhead() {
+			return nil
 		}
 	}
 }
@@ -153,24 +181,25 @@ func (c *conn) messages(receiver stomp.Receiver) (err error) {
 // message passes one message on. After an error of the receiver what comes is
 // read and discarded, so that the kernel has no reason to reset the connection
 // before the peer has read why it is closed.
-func (c *conn) message(r io.Reader, receiver stomp.Receiver, discard *bool) error {
+func (c *conn) message(r io.Reader) error {
 	buf := reads.Get().(*[]byte)
 	defer reads.Put(buf)
 	var size int64
 	for {
-		n, err := fill(r, *buf, receiver)
-		if size += int64(n); size > c.max && !*discard { // gorilla counts what is deflated
+		n, err := fill(r, *buf, c.receiver)
+		c.grown = c.grown || n > 1                        // than a heart-beat
+		if size += int64(n); size > c.max && !c.discard { // gorilla counts what is deflated
 			e := stomp.LimitExceeded("message_size", c.max)
 			e.Code = websocket.CloseMessageTooBig
-			receiver.Fail(e)
-			*discard = true
+			c.receiver.Fail(e)
+			c.discard = true
 		}
 		more := err == nil
 		if !more && !errors.Is(err, io.EOF) {
 			return err
 		}
-		if !*discard && (n > 0 || !more) {
-			*discard = receiver.Receive((*buf)[:n], more) != nil
+		if !c.discard && (n > 0 || !more) {
+			c.discard = c.receiver.Receive((*buf)[:n], more) != nil
 		}
 		if !more {
 			return nil

@@ -28,8 +28,8 @@ type lateHijacker struct {
 // Hijack implements [http.Hijacker] without hijacking yet.
 func (l *lateHijacker) Hijack() (net.Conn, *bufio.ReadWriter, error) {
 	l.conn = &lateConn{w: l.ResponseWriter}
-	empty := bufio.NewReaderSize(bytes.NewReader(nil), 16)
-	return l.conn, bufio.NewReadWriter(empty, bufio.NewWriterSize(l.conn, 16)), nil
+	l.conn.br = bufio.NewReaderSize(l.conn, readBufferSize)
+	return l.conn, bufio.NewReadWriter(l.conn.br, bufio.NewWriterSize(l.conn, 16)), nil
 }
 
 // lateConn becomes the hijacked connection at the first write. It stays
@@ -38,11 +38,10 @@ func (l *lateHijacker) Hijack() (net.Conn, *bufio.ReadWriter, error) {
 type lateConn struct {
 	batchConn
 	w    http.ResponseWriter // until the hijack
-	lead []byte              // what the client sent before it had the response
+	br   *bufio.Reader       // gorilla's
+	lead []byte              // was read and comes first
+	held *[]byte             // the buffer that lead is in, if it is of the pool
 }
-
-// upgraded is the part that stays, without the response writer.
-func (c *lateConn) upgraded() *batchConn { return &c.batchConn }
 
 func (c *lateConn) Write(p []byte) (int, error) {
 	if c.w == nil {
@@ -74,12 +73,18 @@ func (c *lateConn) Read(p []byte) (int, error) {
 	if len(c.lead) > 0 {
 		n := copy(p, c.lead)
 		if c.lead = c.lead[n:]; len(c.lead) == 0 {
-			c.lead = nil
+			if c.held != nil {
+				reads.Put(c.held)
+			}
+			c.lead, c.held = nil, nil
 		}
 		return n, nil
 	}
 	return c.Conn.Read(p)
 }
+
+// empty says whether nothing that was read is left.
+func (c *lateConn) empty() bool { return len(c.lead) == 0 && c.br.Buffered() == 0 }
 
 // What gorilla calls before its first write.
 
