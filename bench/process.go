@@ -16,7 +16,13 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// process is a server that is measured.
+// server is what is measured.
+type server interface {
+	cpu() (time.Duration, error)
+	memory(name string) (int, error)
+}
+
+// process is a server of one process.
 type process struct {
 	*exec.Cmd
 	dir string // of its files
@@ -40,18 +46,22 @@ func (p *process) stop() {
 // cpu is the time that the process has used, in user mode and in the kernel:
 // what /proc/<pid>/stat has in ticks of 10 ms, in nanoseconds
 // (clock_getcpuclockid(3)).
-func (p *process) cpu() (time.Duration, error) {
+func (p *process) cpu() (time.Duration, error) { return cpuOf(p.Process.Pid) }
+
+func cpuOf(pid int) (time.Duration, error) {
 	const sched = 2 // CPUCLOCK_SCHED: the whole process, threads that ended included
 	var ts unix.Timespec
-	if err := unix.ClockGettime(int32(^p.Process.Pid)<<3|sched, &ts); err != nil {
-		return 0, fmt.Errorf("the CPU time of process %d: %w", p.Process.Pid, err)
+	if err := unix.ClockGettime(int32(^pid)<<3|sched, &ts); err != nil {
+		return 0, fmt.Errorf("the CPU time of process %d: %w", pid, err)
 	}
 	return time.Duration(ts.Nano()), nil
 }
 
 // memory is a line of /proc/<pid>/status in bytes: VmRSS, VmHWM.
-func (p *process) memory(name string) (int, error) {
-	status, err := os.ReadFile(fmt.Sprintf("/proc/%d/status", p.Process.Pid))
+func (p *process) memory(name string) (int, error) { return memoryOf(p.Process.Pid, name) }
+
+func memoryOf(pid int, name string) (int, error) {
+	status, err := os.ReadFile(fmt.Sprintf("/proc/%d/status", pid))
 	if err != nil {
 		return 0, err
 	}
