@@ -14,9 +14,11 @@ import (
 	"flag"
 	"fmt"
 	"os"
+	"os/signal"
 	"runtime"
 	"runtime/debug"
 	"slices"
+	"syscall"
 	"time"
 )
 
@@ -90,7 +92,17 @@ func run(args []string) error {
 	if args[0] == "floor" {
 		return floorMain()
 	}
-	defer time.AfterFunc(*limit, func() { panic("bench: it takes too long") }).Stop()
+	defer time.AfterFunc(*limit, func() {
+		stopAll()
+		panic("bench: it takes too long")
+	}).Stop()
+	go func() {
+		signals := make(chan os.Signal, 1)
+		signal.Notify(signals, os.Interrupt, syscall.SIGTERM)
+		<-signals
+		stopAll()
+		os.Exit(1)
+	}()
 	debug.SetGCPercent(400) // of the load; the server is another process
 	if err := raiseLimit(); err != nil {
 		return err

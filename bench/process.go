@@ -8,8 +8,10 @@ import (
 	"io"
 	"os"
 	"os/exec"
+	"slices"
 	"strconv"
 	"strings"
+	"sync"
 	"syscall"
 	"time"
 
@@ -28,18 +30,48 @@ type process struct {
 	dir string // of its files
 }
 
+// running is what was started and has not been stopped.
+var running struct {
+	sync.Mutex
+	all []*process
+}
+
 // run starts it. It ends with the thread that calls this.
 func (p *process) run() error {
+	running.Lock()
+	defer running.Unlock()
 	p.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
-	return p.Start()
+	if err := p.Start(); err != nil {
+		return err
+	}
+	running.all = append(running.all, p)
+	return nil
 }
 
 // stop ends the process and removes its files.
 func (p *process) stop() {
+	running.Lock()
+	defer running.Unlock()
+	running.all = slices.DeleteFunc(running.all, func(other *process) bool { return other == p })
 	_ = p.Process.Kill()
 	_ = p.Wait()
 	if p.dir != "" {
 		_ = os.RemoveAll(p.dir)
+	}
+}
+
+// stopAll stops what is running: first what was started last, as it may need the
+// others. Nothing can be started or stopped after it.
+func stopAll() {
+	running.Lock()
+	for _, p := range slices.Backward(running.all) {
+		_ = p.Process.Kill()
+	}
+	for _, p := range running.all {
+		if p.dir != "" {
+			_ = p.Wait()
+			_ = os.RemoveAll(p.dir)
+		}
 	}
 }
 

@@ -167,14 +167,18 @@ func rabbitEnv(environ []string, dir string, ports rabbitPorts) []string {
 
 // ctl runs rabbitmqctl.
 func (r *rabbitMQ) ctl(command string) (string, error) {
-	//nolint:gosec // whoever runs the benchmark says what it runs
-	cmd := exec.Command(filepath.Join(r.scripts, "rabbitmqctl"), command)
-	cmd.Env = r.env
-	out, err := cmd.CombinedOutput()
-	if err != nil {
-		err = fmt.Errorf("rabbitmqctl %s: %w: %s", command, err, bytes.TrimSpace(out))
+	var out bytes.Buffer
+	p := &process{Cmd: exec.Command(filepath.Join(r.scripts, "rabbitmqctl"), command)} //nolint:gosec // whoever runs the benchmark says what it runs
+	p.Env, p.Stdout, p.Stderr = r.env, &out, &out
+	err := p.run()
+	if err == nil {
+		err = p.Wait()
+		p.stop()
 	}
-	return string(out), err
+	if err != nil {
+		err = fmt.Errorf("rabbitmqctl %s: %w: %s", command, err, bytes.TrimSpace(out.Bytes()))
+	}
+	return out.String(), err
 }
 
 // heap waits until the node has done what there was to do, as it removes the
