@@ -102,6 +102,12 @@ bench: ## load Caddy and a floor in turn: bench/results.json, docs/performance.m
 bench-check: ## less than a minute of it: allocations, and ratios with generous bounds
 	go run ./bench check
 
+.PHONY: compare
+compare: ## load Caddy and RabbitMQ in turn, installed if it is missing: bench/compare/results.json, docs/performance.md
+	bench/compare/install.sh
+	go run ./bench compare -sessions 2000 -duration 2s -json bench/compare/results.json
+	go run ./bench report -json bench/compare/results.json
+
 .PHONY: bench-go
 bench-go: ## run the Go benchmarks
 	go test -run '^$$' -bench . -benchmem ./...

@@ -116,13 +116,14 @@ func startCaddy(scheme, directives string) (*caddy, error) {
 			return new(net.Dialer).DialContext(ctx, "unix", filepath.Join(dir, "admin"))
 		},
 	}}}
+	var text []byte
 	for range 600 {
-		if conn, err := net.Dial("tcp", addr); err == nil {
-			return c, conn.Close()
+		text, _ = os.ReadFile(log.Name())
+		if bytes.Contains(text, []byte("serving initial configuration")) { // it listens before endpoints are ready
+			return c, nil
 		}
 		time.Sleep(50 * time.Millisecond)
 	}
-	text, _ := os.ReadFile(log.Name())
 	c.stop()
 	return nil, fmt.Errorf("caddy did not start: %s", bytes.TrimSpace(text))
 }

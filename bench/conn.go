@@ -4,6 +4,7 @@ package main
 
 import (
 	"bytes"
+	"cmp"
 	"crypto/rand"
 	"crypto/tls"
 	"encoding/binary"
@@ -43,6 +44,8 @@ type target struct {
 	compression bool // permessage-deflate
 	kind        kind
 	beat        time.Duration // heart-beats, both ways
+	host        string        // of CONNECT; bench
+	login       frame.Header  // of CONNECT, besides
 	window      int           // bytes that may come unread; 0: what the kernel thinks
 }
 
@@ -197,7 +200,9 @@ func (c *conn) head() ([]byte, error) {
 // connect makes the session: CONNECT, CONNECTED.
 func (t target) connect(c *conn, header []frame.Field) error {
 	beat := fmt.Sprintf("%d,%[1]d", t.beat.Milliseconds())
-	header = append(frame.Header{{Name: "accept-version", Value: "1.2"}, {Name: "host", Value: "bench"}, {Name: "heart-beat", Value: beat}}, header...)
+	host := cmp.Or(t.host, "bench")
+	header = append(frame.Header{{Name: "accept-version", Value: "1.2"}, {Name: "host", Value: host}, {Name: "heart-beat", Value: beat}}, header...)
+	header = append(header, t.login...)
 	if err := c.send(0, &frame.Frame{Command: frame.Connect, Header: header}); err != nil {
 		return err
 	}

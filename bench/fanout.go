@@ -5,6 +5,7 @@ package main
 import (
 	"bytes"
 	"fmt"
+	"math"
 	"strings"
 	"time"
 
@@ -14,7 +15,7 @@ import (
 // audience is subscribers of one server, and who publishes to them.
 type audience struct {
 	name    string
-	process *process
+	server  server
 	poller  *poller
 	readers []*conn
 	dial    func(n int) ([]*conn, error)
@@ -31,12 +32,12 @@ type audience struct {
 }
 
 // newAudience connects readers, as many as dial is asked for.
-func newAudience(name string, p *process, n int, dial func(n int) ([]*conn, error)) (*audience, error) {
+func newAudience(name string, s server, n int, dial func(n int) ([]*conn, error)) (*audience, error) {
 	poll, err := newPoller()
 	if err != nil {
 		return nil, err
 	}
-	a := &audience{name: name, process: p, poller: poll, dial: dial}
+	a := &audience{name: name, server: s, poller: poll, dial: dial}
 	return a, a.grow(n)
 }
 
@@ -57,11 +58,16 @@ func (a *audience) grow(n int) error {
 	return nil
 }
 
-// productAudience are subscribers of /topic/news of Caddy, registered with 200
-// bytes of client data. They get that body.
+// productAudience are subscribers of Caddy.
 func productAudience(name string, c *caddy, t target, n int, body string) (*audience, error) {
 	t.addr = c.addr
-	a, err := newAudience(name, c.process, n, func(n int) ([]*conn, error) {
+	return subscribers(name, c.process, t, n, body)
+}
+
+// subscribers have /topic/news of a server, and gave 200 bytes of client data.
+// They get that body.
+func subscribers(name string, s server, t target, n int, body string) (*audience, error) {
+	a, err := newAudience(name, s, n, func(n int) ([]*conn, error) {
 		return dialAll(n, func(i int) (*conn, error) {
 			conn, err := t.registered(i)
 			if err != nil {
@@ -73,7 +79,7 @@ func productAudience(name string, c *caddy, t target, n int, body string) (*audi
 	if err != nil {
 		return nil, err
 	}
-	publisher, err := target{addr: t.addr, path: t.path, tls: t.tls}.dial()
+	publisher, err := target{addr: t.addr, path: t.path, tls: t.tls, host: t.host, login: t.login}.dial()
 	if err != nil {
 		return nil, err
 	}
@@ -165,7 +171,7 @@ func (c cost) perDelivery() float64 {
 
 // measure calls load, and waits until everybody has everything.
 func (a *audience) measure(load func() error) (c cost, err error) {
-	before, err := a.process.cpu()
+	before, err := a.server.cpu()
 	if err != nil {
 		return c, err
 	}
@@ -180,7 +186,7 @@ func (a *audience) measure(load func() error) (c cost, err error) {
 		}
 	}
 	c.took = time.Since(began)
-	after, err := a.process.cpu()
+	after, err := a.server.cpu()
 	c.cpu, c.deliveries, c.bytes, c.latency = after-before, (a.sent-sent)*len(a.readers), a.poller.bytes-bytes, a.latency
 	return c, err
 }
@@ -237,4 +243,17 @@ func (a *audience) steady(interval, d time.Duration) (cost, error) {
 		}
 		return nil
 	})
+}
+
+// size is how large a message is on the wire. It warms up, and looks into each.
+func (a *audience) size() (int, error) {
+	a.verify = chat
+	for range 2 {
+		if _, err := a.inFlight(64, 100*time.Millisecond); err != nil {
+			return 0, err
+		}
+	}
+	c, err := a.inFlight(1, 100*time.Millisecond)
+	a.verify = ""
+	return int(math.Round(float64(c.bytes) / float64(c.deliveries))), err
 }

@@ -4,7 +4,6 @@ package main
 
 import (
 	"fmt"
-	"math"
 	"time"
 )
 
@@ -88,19 +87,6 @@ type variant struct {
 func newVariant(c *caddy, name string, t target, readers int, one, many float64) (*variant, error) {
 	a, err := productAudience(name, c, t, readers, chat)
 	return &variant{a, c, map[int]float64{1: one, 64: many}}, err
-}
-
-// size is how large a message is on the wire. It warms up, and looks into each.
-func (v *variant) size() (int, error) {
-	v.verify = chat
-	for range 2 {
-		if _, err := v.inFlight(64, 100*time.Millisecond); err != nil {
-			return 0, err
-		}
-	}
-	c, err := v.inFlight(1, 100*time.Millisecond)
-	v.verify = ""
-	return int(math.Round(float64(c.bytes) / float64(c.deliveries))), err
 }
 
 // costs measures CPU time per delivery: of all, in turn with the floor.

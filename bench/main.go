@@ -14,8 +14,11 @@ import (
 	"flag"
 	"fmt"
 	"os"
+	"os/signal"
 	"runtime"
 	"runtime/debug"
+	"slices"
+	"syscall"
 	"time"
 )
 
@@ -57,7 +60,11 @@ var modes = []mode{
 	{"growth", "more and more get each message", (*bench).growth},
 	{"micro", "benchmarks of Go packages", (*bench).micro},
 	{"connects", "all sessions connect and are told of, with a store and without", (*bench).connects},
+	{"compare", "peers that Debian has packages of: fan-out, reconnect, idle", (*bench).compare},
 }
+
+// apart are the modes that are not in all.
+var apart = []string{"connects", "compare"}
 
 func run(args []string) error {
 	f := flag.NewFlagSet("bench", flag.ExitOnError)
@@ -85,7 +92,17 @@ func run(args []string) error {
 	if args[0] == "floor" {
 		return floorMain()
 	}
-	defer time.AfterFunc(*limit, func() { panic("bench: it takes too long") }).Stop()
+	defer time.AfterFunc(*limit, func() {
+		stopAll()
+		panic("bench: it takes too long")
+	}).Stop()
+	go func() {
+		signals := make(chan os.Signal, 1)
+		signal.Notify(signals, os.Interrupt, syscall.SIGTERM)
+		<-signals
+		stopAll()
+		os.Exit(1)
+	}()
 	debug.SetGCPercent(400) // of the load; the server is another process
 	if err := raiseLimit(); err != nil {
 		return err
@@ -109,7 +126,7 @@ func run(args []string) error {
 	}
 	known := false
 	for _, m := range modes {
-		if m.name != args[0] && (args[0] != "all" || m.name == "connects") {
+		if m.name != args[0] && (args[0] != "all" || slices.Contains(apart, m.name)) {
 			continue
 		}
 		known = true
@@ -136,7 +153,7 @@ func usage(f *flag.FlagSet) {
 	for _, m := range modes {
 		fmt.Fprintf(os.Stderr, "  %-12s %s\n", m.name, m.about)
 	}
-	fmt.Fprint(os.Stderr, "  all          the modes but connects\n"+
+	fmt.Fprint(os.Stderr, "  all          the modes but connects and compare\n"+
 		"  report       writes the results into the document\n"+
 		"  profile      writes pprof profiles of fan-out and of idle sessions\n"+
 		"  check        is an error if something is far worse than it was\n\n")

@@ -87,6 +87,17 @@ func (b *bench) connected(scheme, directives string, t target) (r connected, err
 	}
 	defer c.stop()
 	t.addr = c.addr
+	return b.connectedTo(c, t)
+}
+
+// collector is a server that collects garbage when asked.
+type collector interface {
+	server
+	heap(free bool) (heap, error)
+}
+
+// connectedTo connects all sessions to a server that nobody else has.
+func (b *bench) connectedTo(c collector, t target) (r connected, err error) {
 	if err := t.closeAll(b.sessions/10, t.newcomer); err != nil { // warms up
 		return r, err
 	}

@@ -14,13 +14,20 @@ import (
 )
 
 // report writes the tables of the document, between its markers, and the plots
-// beside it.
+// beside it. What was compared with peers is a file of its own, of which it
+// writes the table and the machine alone.
 func (rs *results) report(document string) error {
 	text, err := os.ReadFile(document)
 	if err != nil {
 		return err
 	}
-	sections := map[string]string{"machine": rs.Machine.String() + "\n"}
+	sections := make(map[string]string)
+	if rs.only("compare") {
+		sections["compare-machine"] = rs.Machine.String() + "\n"
+	} else {
+		sections["machine"] = rs.Machine.String() + "\n"
+		sections["capacity"] = rs.capacity()
+	}
 	for _, r := range rs.Rows {
 		if sections[r.Mode] == "" {
 			sections[r.Mode] = rs.table(r.Mode)
@@ -29,7 +36,6 @@ func (rs *results) report(document string) error {
 			}
 		}
 	}
-	sections["capacity"] = rs.capacity()
 	for name, section := range sections {
 		if text, err = between(text, name, section); err != nil {
 			return fmt.Errorf("%s: %w", document, err)
@@ -72,7 +78,7 @@ func (rs *results) table(mode string) string {
 		base, ratio, target := "", "", ""
 		if r.Ratio != nil {
 			base = r.To + " " + number(spreadOf(r.Base).Median)
-			ratio = fmt.Sprintf("%.2f (%.2f-%.2f)", r.Ratio.Median, r.Ratio.Min, r.Ratio.Max)
+			ratio = fmt.Sprintf("%s (%s-%s)", times(r.Ratio.Median), times(r.Ratio.Min), times(r.Ratio.Max))
 		}
 		if r.Target > 0 {
 			target = number(r.Target)

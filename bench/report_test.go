@@ -97,31 +97,58 @@ func TestReportNeedsMarkers(t *testing.T) {
 	}
 }
 
-// The document is what results.json says.
-func TestDocumentIsOfResults(t *testing.T) {
-	rs, err := load("results.json")
-	if err != nil {
-		t.Fatal(err)
-	}
-	if len(rs.Rows) == 0 {
-		t.Fatal("there are no results")
-	}
-	document, err := os.ReadFile("../docs/performance.md")
-	if err != nil {
-		t.Fatal(err)
-	}
+// What was compared with peers leaves the rest as it is.
+func TestReportOfPeers(t *testing.T) {
+	rs := new(results)
+	rs.Machine.Model = "another"
+	rs.add(row{Mode: "compare", Name: "fan-out", Unit: "us", To: "peer 1.0", Product: []float64{0.2, 0.2, 0.3}, Base: []float64{60, 40, 60}})
 	path := filepath.Join(t.TempDir(), "performance.md")
-	if err := os.WriteFile(path, document, 0o600); err != nil {
+	const rest = "<!-- bench:machine -->\nthis\n<!-- /bench -->\n<!-- bench:capacity -->\nmuch\n<!-- /bench -->\n"
+	document := rest + "<!-- bench:compare-machine -->\n<!-- /bench -->\n<!-- bench:compare -->\nold\n<!-- /bench -->\n"
+	if err := os.WriteFile(path, []byte(document), 0o600); err != nil {
 		t.Fatal(err)
 	}
 	if err := rs.report(path); err != nil {
 		t.Fatal(err)
 	}
-	again, err := os.ReadFile(path)
+	got, err := os.ReadFile(path)
 	if err != nil {
 		t.Fatal(err)
 	}
-	if string(again) != string(document) {
-		t.Error("docs/performance.md is not what results.json says: go run ./bench report -json bench/results.json")
+	for _, want := range []string{rest, "(another)", "\n| fan-out | 0.2 us | peer 1.0 60.0 | 0.005 (0.0033-0.005) |  |  |\n"} {
+		if strings.Count(string(got), want) != 1 {
+			t.Errorf("not once %q in %s", want, got)
+		}
+	}
+}
+
+// The document is what the files of results say.
+func TestDocumentIsOfResults(t *testing.T) {
+	for _, file := range []string{"results.json", "compare/results.json"} {
+		rs, err := load(file)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if len(rs.Rows) == 0 {
+			t.Fatalf("there are no results in %s", file)
+		}
+		document, err := os.ReadFile("../docs/performance.md")
+		if err != nil {
+			t.Fatal(err)
+		}
+		path := filepath.Join(t.TempDir(), "performance.md")
+		if err := os.WriteFile(path, document, 0o600); err != nil {
+			t.Fatal(err)
+		}
+		if err := rs.report(path); err != nil {
+			t.Fatal(err)
+		}
+		again, err := os.ReadFile(path)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if string(again) != string(document) {
+			t.Errorf("docs/performance.md is not what %[1]s says: go run ./bench report -json bench/%[1]s", file)
+		}
 	}
 }

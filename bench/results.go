@@ -63,6 +63,11 @@ func (rs *results) clear(mode string) {
 	rs.Rows = slices.DeleteFunc(rs.Rows, func(r row) bool { return r.Mode == mode })
 }
 
+// only says whether all rows are of a mode.
+func (rs *results) only(mode string) bool {
+	return !slices.ContainsFunc(rs.Rows, func(r row) bool { return r.Mode != mode })
+}
+
 // add computes the spreads of r, and puts it in the place of one with its name.
 func (rs *results) add(r row) row {
 	r.Value = spreadOf(r.Product)
@@ -94,7 +99,7 @@ func (rs *results) print(w io.Writer, mode string) {
 		base, ratio, target := "\t", "\t\t", ""
 		if r.Ratio != nil {
 			base = fmt.Sprintf("%s\t%s", r.To, number(spreadOf(r.Base).Median))
-			ratio = fmt.Sprintf("%.2f\t%.2f\t%.2f", r.Ratio.Min, r.Ratio.Median, r.Ratio.Max)
+			ratio = times(r.Ratio.Min) + "\t" + times(r.Ratio.Median) + "\t" + times(r.Ratio.Max)
 		}
 		if r.Target > 0 {
 			target = number(r.Target)
@@ -115,6 +120,14 @@ func number(x float64) string {
 	default:
 		return fmt.Sprintf("%.0f", x)
 	}
+}
+
+// times is a ratio: with two decimals, or two digits that count.
+func times(x float64) string {
+	if x < 0.1 {
+		return fmt.Sprintf("%.2g", x)
+	}
+	return fmt.Sprintf("%.2f", x)
 }
 
 // load reads results; there may be none yet.

@@ -102,6 +102,14 @@ func TestNumber(t *testing.T) {
 	}
 }
 
+func TestTimes(t *testing.T) {
+	for x, want := range map[float64]string{0.00371: "0.0037", 0.099: "0.099", 0.1: "0.10", 1.255: "1.25", 13.28: "13.28"} {
+		if got := times(x); got != want {
+			t.Errorf("%v: %q, want %q", x, got, want)
+		}
+	}
+}
+
 func TestBounds(t *testing.T) {
 	good := row{Mode: "m", Name: "fine", Unit: "us", Product: []float64{9, 5.9}, Base: []float64{1, 1}, Target: 2}
 	for _, test := range []struct {
