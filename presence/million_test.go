@@ -35,7 +35,7 @@ func (mute) Abort()            {}
 //
 //	go test -run BytesPerSession -v ./presence -sessions 1000000
 func TestBytesPerSession(t *testing.T) {
-	const most = 1792
+	const most = 1664
 	s := newServer(t, registryItself)
 	s.registry.SetListener(nil)
 	var written atomic.Int64

@@ -14,7 +14,7 @@ func (s *Session) onAck(f *frame.Frame) error {
 	if err != nil {
 		return err
 	}
-	settled := sub.ledger.settle(id, sub.ack == ackClient)
+	settled := sub.ledger().settle(id, sub.ack == ackClient)
 	switch {
 	case sub.kind != kindQueue:
 	case f.Command == frame.Ack:
@@ -45,7 +45,7 @@ func (s *Session) delivery(f *frame.Frame) (*Subscription, uint64, error) {
 	}
 	if id, err := strconv.ParseUint(value, 36, 64); err == nil {
 		for _, sub := range s.subs {
-			if sub.ledger != nil && (subscription == "" || sub.id == subscription) && sub.ledger.has(id) {
+			if sub.ledger() != nil && (subscription == "" || sub.id == subscription) && sub.ledger().has(id) {
 				return sub, id, nil
 			}
 		}

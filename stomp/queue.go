@@ -191,7 +191,7 @@ func (q *queue) dispatch() {
 			q.put(item)
 			return
 		}
-		if sub.ledger == nil {
+		if sub.ledger() == nil {
 			q.all.drop(item)
 		}
 	}
@@ -204,14 +204,14 @@ func (sub *Subscription) give(item *queued) bool {
 	v.redelivered = item.redelivered
 	id := sub.session.broker.nextMessageID()
 	m := item.encode(v, sub.destination, id)
-	if sub.ledger == nil {
+	if sub.ledger() == nil {
 		return sub.session.trySend(m)
 	}
-	sub.ledger.enter(delivery{id, item}) // first: its ACK may be quick
+	sub.ledger().enter(delivery{id, item}) // first: its ACK may be quick
 	if sub.session.trySend(m) {
 		return true
 	}
-	sub.ledger.settle(id, false)
+	sub.ledger().settle(id, false)
 	return false
 }
 
@@ -240,10 +240,10 @@ func (q *queue) carried(item *queued) bool {
 // hasRoom: a consumer that acknowledges may owe so many acknowledgements, for as
 // much as a queue may hold, and none is given more than may wait for it.
 func (sub *Subscription) hasRoom(item *queued) bool {
-	if sub.ledger != nil {
+	if sub.ledger() != nil {
 		b := sub.session.broker
 		c, max := b.queues.config.Load(), sub.session.endpoint.Policy().Limits.Unacknowledged
-		if b.queues.bytes.Load() > int64(c.TotalBytes) || !sub.ledger.hasRoom(item.cost(), max, c.BacklogBytes) {
+		if b.queues.bytes.Load() > int64(c.TotalBytes) || !sub.ledger().hasRoom(item.cost(), max, c.BacklogBytes) {
 			return false
 		}
 	}
@@ -262,8 +262,8 @@ func (q *queues) subscribe(sub *Subscription) {
 func (q *queues) unsubscribe(sub *Subscription) {
 	q.with(sub.destination, func(qu *queue) {
 		qu.consumers = slices.DeleteFunc(qu.consumers, func(c *Subscription) bool { return c == sub })
-		if sub.ledger != nil {
-			qu.requeue(sub.ledger.close())
+		if sub.ledger() != nil {
+			qu.requeue(sub.ledger().close())
 		}
 		qu.dispatch()
 	})

@@ -202,7 +202,7 @@ func (b *Broker) sendToUser(r route, p *publication) {
 			continue
 		}
 		id := b.nextMessageID()
-		if (sub.ledger == nil || sub.note(id)) && to.takes(p.size, p.binary) {
+		if (sub.ledger() == nil || sub.note(id)) && to.takes(p.size, p.binary) {
 			to.send(p.encode(sub.variant(), destination, id))
 		}
 	}

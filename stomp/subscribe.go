@@ -22,7 +22,7 @@ func (s *Session) onSubscribe(f *frame.Frame) error {
 	// cloned, so that not the whole frame stays in memory with them
 	sub := &Subscription{session: s, id: strings.Clone(id), destination: strings.Clone(destination), ack: ack}
 	if ack != ackAuto {
-		sub.ledger = new(ledger)
+		sub.special().ledger = new(ledger)
 	}
 	if err := s.resolve(sub, f); err != nil {
 		return err
@@ -38,13 +38,13 @@ func (s *Session) resolve(sub *Subscription, f *frame.Frame) error {
 			return protocolErrorf("SUBSCRIBE: %s has nothing to acknowledge; ack must be auto", sub.destination)
 		}
 		if c, ok := m.(Carrier); ok {
-			sub.others = c.Carries(s)
+			sub.special().others = c.Carries(s)
 		}
 		feed, snapshot, err := m.Subscribe(s)
 		if err != nil {
 			return err
 		}
-		sub.readers = []*reader{{sub: sub, feed: feed, snapshot: snapshot, destination: sub.destination}}
+		sub.special().readers = []*reader{{sub: sub, feed: feed, snapshot: snapshot, destination: sub.destination}}
 		return nil
 	}
 	var rest string
@@ -60,7 +60,7 @@ func (s *Session) resolve(sub *Subscription, f *frame.Frame) error {
 	case kindTopic:
 		if wild {
 			for _, broadcast := range (*b.mounts.Load()).Broadcasts(s, sub.destination) {
-				sub.readers = append(sub.readers, &reader{sub: sub, feed: broadcast.Feed, destination: broadcast.Destination})
+				sub.special().readers = append(sub.more.readers, &reader{sub: sub, feed: broadcast.Feed, destination: broadcast.Destination})
 			}
 		} else {
 			sub.topic = sub.destination

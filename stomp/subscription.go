@@ -8,17 +8,58 @@ type Subscription struct {
 	session     *Session
 	id          string // "" in 1.0, if the client gave none
 	destination string
-	kind        kind // kindUnknown: mounted
-	ack         ackMode
-	ledger      *ledger  // unless ack is auto
-	others      []string // where the same can be had
+	more        *special // nil, as a rule: there are at least as many subscriptions as sessions
 
 	// of a topic
 	topic string // its name; "" for a pattern
 	group *group
-	index int
+	index int32
 
+	kind kind // kindUnknown: mounted
+	ack  ackMode
+}
+
+// special is what only some subscriptions have.
+type special struct {
+	ledger  *ledger   // unless ack is auto
 	readers []*reader // of feeds
+	others  []string  // destinations where the same can be had
+}
+
+// special makes room for what this subscription has.
+func (sub *Subscription) special() *special {
+	if sub.more == nil {
+		sub.more = new(special)
+	}
+	return sub.more
+}
+
+// ledger is nil if there is nothing to acknowledge.
+func (sub *Subscription) ledger() *ledger {
+	if sub.more == nil {
+		return nil
+	}
+	return sub.more.ledger
+}
+
+func (sub *Subscription) readers() []*reader {
+	if sub.more == nil {
+		return nil
+	}
+	return sub.more.readers
+}
+
+// permitSubscribe asks the rules, which see the destination of a mount without
+// a slash at its end, and all others where the same can be had.
+func (s *Session) permitSubscribe(sub *Subscription) error {
+	destination, others := sub.destination, []string(nil)
+	if sub.kind == kindUnknown {
+		destination = WithoutSlash(destination)
+	}
+	if sub.more != nil {
+		others = sub.more.others
+	}
+	return s.permit(ActionSubscribe, destination, others...)
 }
 
 // ackMode is how a subscription acknowledges (STOMP 1.2, "SUBSCRIBE ack
@@ -51,7 +92,7 @@ func (sub *Subscription) variant() variant {
 // acknowledges. A subscriber that owes too many is refused.
 func (sub *Subscription) note(id uint64) bool {
 	limit := sub.session.endpoint.Policy().Limits.Unacknowledged
-	if sub.ledger.note(id, limit) {
+	if sub.ledger().note(id, limit) {
 		return true
 	}
 	// the caller holds locks that the end needs
@@ -66,7 +107,7 @@ func (s *Session) addSubscription(sub *Subscription) error {
 	if s.phase != phaseConnected {
 		return ErrEnded
 	}
-	if err := s.permit(ActionSubscribe, sub.permitted(), sub.others...); err != nil { // here, so that recheck misses none
+	if err := s.permitSubscribe(sub); err != nil { // here, so that recheck misses none
 		return err
 	}
 	if limit := s.endpoint.Policy().Limits.Subscriptions; len(s.subs) >= limit {
@@ -80,8 +121,8 @@ func (s *Session) addSubscription(sub *Subscription) error {
 	}
 	s.subs = append(s.subs, sub)
 	s.broker.stats.subscriptions.Add(1)
-	s.pulls.Add(int32(len(sub.readers)))
-	for _, r := range sub.readers {
+	s.pulls.Add(int32(len(sub.readers())))
+	for _, r := range sub.readers() {
 		r.feed.add(r)
 	}
 	b := s.broker
@@ -103,14 +144,6 @@ func (s *Session) addSubscription(sub *Subscription) error {
 	return nil
 }
 
-// permitted is the destination as rules see it.
-func (sub *Subscription) permitted() string {
-	if sub.kind == kindUnknown {
-		return WithoutSlash(sub.destination)
-	}
-	return sub.destination
-}
-
 // recheck ends a session that has what it is no longer permitted to have.
 func (s *Session) recheck() {
 	s.mu.Lock()
@@ -118,7 +151,7 @@ func (s *Session) recheck() {
 	if s.phase == phaseConnected {
 		err = s.permitConnect(s.handshake)
 		for i := 0; err == nil && i < len(s.subs); i++ {
-			err = s.permit(ActionSubscribe, s.subs[i].permitted(), s.subs[i].others...)
+			err = s.permitSubscribe(s.subs[i])
 		}
 	}
 	s.mu.Unlock()
@@ -139,10 +172,10 @@ func (s *Session) detach(sub *Subscription) {
 	case sub.kind == kindTopic:
 		b.wildcards.remove(sub)
 	}
-	for _, r := range sub.readers {
+	for _, r := range sub.readers() {
 		r.feed.remove(r)
 	}
-	s.pulls.Add(-int32(len(sub.readers)))
+	s.pulls.Add(-int32(len(sub.readers())))
 	b.stats.subscriptions.Add(-1)
 }
 
@@ -210,7 +243,7 @@ func (s *Session) pullLocked() (batch *[]*Message) {
 		if sub.kind == kindQueue {
 			s.broker.queues.resume(sub)
 		}
-		for _, r := range sub.readers {
+		for _, r := range sub.readers() {
 			m := r.next()
 			if m == nil {
 				continue
