@@ -19,8 +19,12 @@ type outbox struct {
 	ping    bool
 	flush   bool // the transport has something to write itself
 	state   outboxState
-	code    int
-	text    string
+	closing *closing // the transport's close, from outboxClosing on
+}
+
+type closing struct {
+	code int
+	text string
 }
 
 type outboxState uint8
@@ -191,7 +195,7 @@ func (s *Session) finish(last *Message, code int, text string, drop bool) {
 	if last != nil {
 		o.push(last)
 	}
-	o.state, o.code, o.text = outboxClosing, code, text
+	o.state, o.closing = outboxClosing, &closing{code, text}
 	o.start(s)
 }
 
@@ -250,7 +254,7 @@ func (s *Session) write(batch *[]*Message, size int) {
 		case o.state == outboxClosing:
 			o.state = outboxClosed
 			o.mu.Unlock()
-			s.transport.Close(o.code, o.text)
+			s.transport.Close(o.closing.code, o.closing.text)
 			return
 		case !o.woken:
 			o.bytes -= size

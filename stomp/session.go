@@ -17,11 +17,14 @@ import (
 // Session is one STOMP client, from its first byte to its end. It is the
 // [Receiver] of its transport.
 type Session struct {
+	// what a publish needs: one line of the cache
+	out      outbox
+	endpoint *Endpoint
+	shard    *shard // who writes, if it is a QuickTransport; or nil
+	textOnly bool   // the transport cannot carry what is not UTF-8
+
 	broker    *Broker
-	endpoint  *Endpoint
 	transport Transport
-	shard     *shard // who writes, if it is a QuickTransport; or nil
-	textOnly  bool   // the transport cannot carry what is not UTF-8
 	handshake *Handshake
 
 	// set by CONNECT, before anybody else sees the session
@@ -43,7 +46,6 @@ type Session struct {
 	beat      beat
 	connectBy int64 // a stamp
 	place     wheelPlace
-	out       outbox
 
 	gone   atomic.Bool // phase is phaseEnded, for the reading goroutine
 	mu     sync.Mutex

