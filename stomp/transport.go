@@ -37,10 +37,11 @@ type Transport interface {
 type QuickTransport interface {
 	Transport
 
-	// TryWrite is Write, except that it makes one system call at most and
-	// does not wait: n messages were taken; more says that not all of them
-	// could be written, so that the next call has to be Write, which begins
-	// with what is left of them. It counts as Write for who may call it when.
+	// TryWrite is Write, except that it does not wait, and takes no more than
+	// goes out in one system call or, encrypted, in a few: n messages were
+	// taken; more says that not all of them could be written, so that the next
+	// call has to be Write, which begins with what is left of them. It counts
+	// as Write for who may call it when.
 	TryWrite(batch []*Message) (n int, more bool, err error)
 }
 

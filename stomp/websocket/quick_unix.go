@@ -13,7 +13,7 @@ import (
 )
 
 // quickConn is a conn over bare TCP, whose socket can be asked to take what it
-// has room for. The writes of TLS cannot be taken back halfway.
+// has room for.
 type quickConn struct {
 	*conn
 	raw syscall.RawConn
@@ -29,15 +29,13 @@ var _ stomp.QuickTransport = (*quickConn)(nil)
 
 // quick is c, as a [stomp.QuickTransport] if it can be one.
 func quick(c *conn) stomp.Transport {
-	tcp, ok := c.out.Conn.(*net.TCPConn)
-	if !ok {
+	switch {
+	case c.idle == nil:
 		return c
+	case c.idle.tls != nil:
+		return quickSecure(c, c.idle.raw)
 	}
-	raw, err := tcp.SyscallConn()
-	if err != nil {
-		return c
-	}
-	q := &quickConn{conn: c, raw: raw}
+	q := &quickConn{conn: c, raw: c.idle.raw}
 	q.try = func(fd uintptr) bool {
 		for q.n, q.err = syscall.Write(int(fd), q.p); errors.Is(q.err, syscall.EINTR); {
 			q.n, q.err = syscall.Write(int(fd), q.p)

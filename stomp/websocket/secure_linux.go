@@ -1,0 +1,97 @@
+package websocket
+
+import (
+	"syscall"
+	"time"
+	"unsafe"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/caddy-stomp/caddy-stomp/stomp"
+)
+
+// secureConn is a conn over TLS. What TLS has encrypted cannot be taken back, so
+// that it has to be known before whether the socket takes it without waiting for
+// the peer: the kernel says what room there is.
+type secureConn struct {
+	*conn
+	raw   syscall.RawConn
+	ask   func(fd uintptr) // made once, as it is a closure
+	room  int              // the answer
+	until time.Time        // the write deadline
+}
+
+var _ stomp.QuickTransport = (*secureConn)(nil)
+
+// quickSecure is c, as a [stomp.QuickTransport].
+func quickSecure(c *conn, raw syscall.RawConn) stomp.Transport {
+	s := &secureConn{conn: c, raw: raw}
+	s.ask = func(fd uintptr) { s.room = roomOf(fd) }
+	return s
+}
+
+// stuck is how long a write may take at least for which there was room. Only a
+// machine that has no memory left makes one wait, and then that session ends
+// before those that its worker has to write to miss it.
+const stuck = time.Second
+
+// TryWrite implements [stomp.QuickTransport]. A deadline is set once in a while
+// and not for every write: that is a tenth of what one costs.
+func (c *secureConn) TryWrite(batch []*stomp.Message) (n int, more bool, err error) {
+	if err := c.answer(); err != nil {
+		return 0, false, err
+	}
+	out := c.out
+	if !out.mu.TryLock() { // the reading goroutine says its last
+		return 0, true, nil
+	}
+	defer out.mu.Unlock()
+	if n, err = out.collect(batch); err != nil {
+		return 0, false, err
+	}
+	if err := c.raw.Control(c.ask); err != nil {
+		return n, false, err
+	}
+	if len(*out.buf) > c.room {
+		return n, true, nil
+	}
+	if now := time.Now(); c.until.Sub(now) < stuck {
+		c.until = now.Add(2 * stuck)
+		if err := out.Conn.SetWriteDeadline(c.until); err != nil {
+			return n, false, err
+		}
+	}
+	buf := out.buf
+	out.buf = nil
+	_, err = out.Conn.Write(*buf)
+	release(buf)
+	return n, false, err
+}
+
+// Write implements [stomp.Transport].
+func (c *secureConn) Write(batch []*stomp.Message) error {
+	c.until = time.Time{} // it sets its own
+	return c.conn.Write(batch)
+}
+
+// Ping implements [stomp.Transport].
+func (c *secureConn) Ping() error {
+	c.until = time.Time{}
+	return c.conn.Ping()
+}
+
+// roomOf is how many bytes of ours the socket takes without waiting, however they
+// are cut: what is queued is counted with the kernel's own costs, half of what is
+// left is taken to be those, and beyond notSent it waits too.
+func roomOf(fd uintptr) int {
+	const sndbuf, queued, vars = 3, 5, 9 // SK_MEMINFO_SNDBUF, SK_MEMINFO_WMEM_QUEUED: see sock_diag(7)
+	const records = 4 << 10              // at least; what TLS adds, and the kernel for the first packet
+	var info [vars]uint32
+	size := uint32(unsafe.Sizeof(info))
+	_, _, errno := unix.RawSyscall6(unix.SYS_GETSOCKOPT, fd, unix.SOL_SOCKET, unix.SO_MEMINFO,
+		uintptr(unsafe.Pointer(&info)), uintptr(unsafe.Pointer(&size)), 0)
+	if errno != 0 || uintptr(size) < unsafe.Sizeof(info) {
+		return 0
+	}
+	return (min(int(info[sndbuf]), notSent) - int(info[queued]) - records) / 2
+}
