@@ -9,11 +9,34 @@ import (
 	"net"
 	"net/http"
 	"net/url"
+	"strings"
 	"sync"
 	"time"
 
 	"github.com/caddyserver/caddy/v2"
 	"github.com/go-jose/go-jose/v4"
+)
+
+// JWKS says where keys are fetched from.
+type JWKS struct {
+	// The URL. Redirects are not followed. Of the answer, 512 KiB at most,
+	// symmetric keys are not used.
+	URL string `json:"url"`
+	// How old the keys may be before they are fetched anew, while those at
+	// hand are used. After twice that time clients wait for a first try.
+	// Default: 15m.
+	Refresh caddy.Duration `json:"refresh,omitempty"`
+	// How often they may be fetched, such as for tokens that name a key that
+	// is not at hand. Default: 10s.
+	MinInterval caddy.Duration `json:"min_interval,omitempty"`
+	// How long a fetch may take, and a client wait for it. Default: 5s.
+	Timeout caddy.Duration `json:"timeout,omitempty"`
+}
+
+const (
+	defaultJWKSRefresh     = 15 * time.Minute
+	defaultJWKSMinInterval = 10 * time.Second
+	defaultJWKSTimeout     = 5 * time.Second
 )
 
 // keySets are the documents of keys that configurations use, by what they are
@@ -64,6 +87,51 @@ func newKeySet(c keySetConfig, accepted []jose.SignatureAlgorithm) *keySet {
 		},
 	}
 	return k
+}
+
+// takeKeySet takes a reference to the set of keys in the pool.
+func (j *JWT) takeKeySet() error {
+	if j.JWKS == nil {
+		return nil
+	}
+	address, err := caddy.NewReplacer().ReplaceOrErr(j.JWKS.URL, true, true)
+	if err != nil {
+		return fmt.Errorf("jwks: %w", err)
+	}
+	config := keySetConfig{
+		url: address, algorithms: strings.Join(j.Algorithms, " "),
+		refresh:     orDefault(j.JWKS.Refresh, defaultJWKSRefresh),
+		minInterval: orDefault(j.JWKS.MinInterval, defaultJWKSMinInterval),
+		timeout:     orDefault(j.JWKS.Timeout, defaultJWKSTimeout),
+	}
+	if _, err := parseJWKSURL(address); err != nil {
+		return err
+	}
+	pooled, _, err := keySets.LoadOrNew(config, func() (caddy.Destructor, error) { return newKeySet(config, j.accepted), nil })
+	if err != nil {
+		return err
+	}
+	j.remote, j.pooled = pooled.(*keySet), &config
+	return nil
+}
+
+func orDefault(d caddy.Duration, otherwise time.Duration) time.Duration {
+	if d == 0 {
+		return otherwise
+	}
+	return time.Duration(d)
+}
+
+func parseJWKSURL(address string) (*url.URL, error) {
+	u, err := url.Parse(address)
+	if err != nil || u.Scheme != "https" && u.Scheme != "http" || u.Host == "" {
+		return nil, errors.New("jwks: expected a URL such as https://id.example.com/keys")
+	}
+	return u, nil
+}
+
+func loopback(host string) bool {
+	return host == "localhost" || net.ParseIP(host).IsLoopback()
 }
 
 // Destruct implements [caddy.Destructor].
