@@ -264,10 +264,12 @@ func negotiate(h frame.Header) (frame.Version, error) {
 	return best, nil
 }
 
-// intercept shows a frame to the interceptors.
+// intercept shows a frame to the interceptors, until one has answered it. CONNECT
+// cannot be answered: whoever says so keeps it from none of the others.
 func (s *Session) intercept(f *frame.Frame) (answered bool, err error) {
+	connecting := f.Command == frame.Connect || f.Command == frame.Stomp
 	for _, i := range s.endpoint.Policy().Interceptors {
-		if answered, err = i.Intercept(s, f); answered || err != nil {
+		if answered, err = i.Intercept(s, f); answered && !connecting || err != nil {
 			return answered, err
 		}
 	}
