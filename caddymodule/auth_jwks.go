@@ -67,6 +67,7 @@ type keySet struct {
 	logger   *slog.Logger
 	keys     []verificationKey
 	fetched  time.Time     // when keys came last; zero: never
+	began    time.Time     // when the fetch of them did
 	tried    time.Time     // when a fetch began last
 	fetching chan struct{} // closed when the fetch is over; nil: none
 	failed   bool          // the last fetch
@@ -175,23 +176,42 @@ func (k *keySet) current() (keys []verificationKey) {
 	return k.keys
 }
 
-// renewed are the keys after a fetch that was begun when those at hand, seen by
-// the caller, turned out not to do. If it is too early for another fetch they
-// are the same. The error is that of a fetch that failed.
-func (k *keySet) renewed(seen []verificationKey) ([]verificationKey, error) {
-	k.mu.Lock()
-	if k.stale(seen) {
-		k.fetch()
-	}
-	fetching := k.fetching
-	k.mu.Unlock()
-	if fetching != nil {
-		<-fetching
-	}
+var (
+	errKeysFailed = fmt.Errorf("%w: the keys could not be fetched", ErrCredentialsUnchecked)
+	// errKeysFresh: a key that a token names may have come since.
+	errKeysFresh = fmt.Errorf("%w: the keys were fetched just before, and are not fetched again so soon", ErrCredentialsUnchecked)
+	// errKeysOlder: the same, and there may be others.
+	errKeysOlder = fmt.Errorf("%w: the keys are of a fetch that was under way", ErrCredentialsUnchecked)
+)
+
+// renewed are the keys after a fetch, when those at hand, seen by the caller,
+// have turned out not to do for a token that came at some time. With an error,
+// one of the above, they are of a fetch that began before.
+func (k *keySet) renewed(seen []verificationKey, came time.Time, timeout <-chan time.Time) ([]verificationKey, error) {
 	k.mu.Lock()
 	defer k.mu.Unlock()
-	if k.failed && k.stale(seen) {
-		return nil, fmt.Errorf("%w: the keys could not be fetched", ErrCredentialsUnchecked)
+	if k.stale(seen) && k.began.Before(came) {
+		k.fetch()
+		fetching := k.fetching
+		switch {
+		case fetching != nil:
+		case k.failed:
+			return k.keys, errKeysFailed
+		default:
+			return k.keys, errKeysFresh
+		}
+		k.mu.Unlock()
+		select {
+		case <-fetching:
+		case <-timeout: // another was under way, and this one takes too long
+		}
+		k.mu.Lock()
+		if k.stale(seen) {
+			return k.keys, errKeysFailed
+		}
+	}
+	if k.began.Before(came) {
+		return k.keys, errKeysOlder
 	}
 	return k.keys, nil
 }
@@ -207,7 +227,8 @@ func (k *keySet) fetch() {
 	if k.fetching != nil || time.Since(k.tried) < k.minInterval {
 		return
 	}
-	k.tried = time.Now()
+	began := time.Now()
+	k.tried = began
 	done := make(chan struct{})
 	k.fetching = done
 	go func() {
@@ -222,7 +243,7 @@ func (k *keySet) fetch() {
 			}
 			return
 		}
-		k.keys, k.fetched = keys, time.Now()
+		k.keys, k.fetched, k.began = keys, time.Now(), began
 		k.logger.Debug("fetched keys", "host", k.host(), "keys", len(keys))
 	}()
 }

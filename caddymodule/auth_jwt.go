@@ -267,7 +267,7 @@ func likeToken(s string) bool { return strings.HasPrefix(s, "ey") && strings.Cou
 
 // verify checks the signature, and decodes the claims that it covers.
 func (j *JWT) verify(token *jwt.JSONWebToken, into ...any) error {
-	header := token.Headers[0]
+	came, header := time.Now(), token.Headers[0]
 	found, err := verifyWith(j.keys, token, into)
 	if found || j.remote == nil {
 		return err
@@ -279,14 +279,22 @@ func (j *JWT) verify(token *jwt.JSONWebToken, into ...any) error {
 	if found, err = verifyWith(keys, token, into); found {
 		return err
 	}
-	renewed, failed := j.remote.renewed(keys)
-	if failed != nil {
-		return failed
+	timeout := time.NewTimer(j.remote.timeout)
+	defer timeout.Stop()
+	for {
+		var older error
+		keys, older = j.remote.renewed(keys, came, timeout.C)
+		found, err = verifyWith(keys, token, into)
+		switch {
+		case found:
+			return err
+		case errors.Is(older, errKeysOlder): // there may be others
+		case errors.Is(older, errKeysFailed), older != nil && header.KeyID != "":
+			return older
+		default:
+			return fmt.Errorf("%w (algorithm %s)", err, header.Algorithm)
+		}
 	}
-	if _, again := verifyWith(renewed, token, into); again != nil {
-		return fmt.Errorf("%w (algorithm %s)", again, header.Algorithm)
-	}
-	return nil
 }
 
 var errSignature = errors.New("the signature is not that of a key")

@@ -129,23 +129,25 @@ func TestSecretInJWKS(t *testing.T) {
 		{KeyID: "one", Key: rsaKey(), Algorithm: "RS256"}, // a private key that was published by mistake
 	}}
 	i.answers(func(w http.ResponseWriter, _ *http.Request) { _ = json.NewEncoder(w).Encode(set) })
-	s := run(t, i.config(""))
+	s := run(t, i.config("min_interval 1ms"))
 	expectUser(t, "the secret", userOf(t, s.ws("/ws"), nil, "passcode:"+signed(t, "HS256", []byte(testSecret), "s", claimsOf("mina", nil))), refusedInvalid)
 	expectUser(t, "the public half", by(t, s, "one"), "mina")
 }
 
 // Tokens that name keys which there are not: the issuer is asked once in
-// min_interval, whoever has a good token does not wait.
+// min_interval, whoever has a good token does not wait. Nobody can say that such
+// a token is bad before the issuer was asked again, and nobody's address has
+// failed: when the issuer has changed its keys, it is all of his users.
 func TestUnknownKidStorm(t *testing.T) {
 	i := newIssuer(t)
 	i.serves("one")
-	s := run(t, i.config("min_interval 1m"))
+	s := run(t, strings.Replace(i.config("min_interval 1m"), "failed_attempts off", "failed_attempts 3 0.001", 1))
 	expectUser(t, "good", by(t, s, "one"), "mina")
 	var storm sync.WaitGroup
 	for n := range 200 {
 		token := signed(t, "RS256", rsaKey(), fmt.Sprint("unknown", n), claimsOf("mina", nil))
 		ws := dialRaw(t, s.ws("/ws"), nil)
-		storm.Go(func() { expectUser(t, "unknown kid", connectRaw(t, ws, "passcode:"+token), refusedInvalid) })
+		storm.Go(func() { expectUser(t, "unknown kid", connectRaw(t, ws, "passcode:"+token), refusedUnchecked) })
 	}
 	start := time.Now()
 	expectUser(t, "good, in the storm", by(t, s, "one"), "mina")
@@ -178,6 +180,62 @@ func TestRotation(t *testing.T) {
 	live.alive()
 	if asked == i.asked.Load() && asked < 3 {
 		t.Errorf("asked %d times", asked)
+	}
+}
+
+// The issuer makes a new key for each client that connects, while others do. Who
+// has a token of a key that is published is let in, or told to try again: never
+// that it is not valid, which would count as a failed attempt of all who share an
+// address.
+func TestRotationUnderLoad(t *testing.T) {
+	i := newIssuer(t)
+	i.serves("0")
+	s := run(t, strings.Replace(i.config("refresh 50ms\n min_interval 5ms"), "failed_attempts off", "failed_attempts 1 0.001", 1))
+	live := dial(t, s.ws("/ws"), "passcode:"+signed(t, "RS256", rsaKey(), "0", claimsOf("mina", nil)))
+	const clients, each = 4, (mostKeys - 20) / 4
+	var mu sync.Mutex
+	kids := []string{"0"}
+	newest := func() string {
+		mu.Lock()
+		defer mu.Unlock()
+		kid := fmt.Sprint(len(kids))
+		kids = append(kids, kid)
+		i.serves(kids...)
+		return kid
+	}
+	var in, later atomic.Int64
+	var all sync.WaitGroup
+	for range clients {
+		all.Go(func() {
+			for range each {
+				kid := newest()
+				token := signed(t, "RS256", rsaKey(), kid, claimsOf("mina", nil))
+				for answer := ""; answer != "mina"; {
+					ws, _, err := reach(&dialer, s.ws("/ws"), nil)
+					if err != nil {
+						t.Error(err)
+						return
+					}
+					answer = connectRaw(t, ws, "passcode:"+token)
+					ws.Close()
+					switch answer {
+					case "mina":
+						in.Add(1)
+					case refusedUnchecked:
+						later.Add(1)
+					default:
+						t.Errorf("key %s: %q", kid, answer)
+						return
+					}
+				}
+			}
+		})
+	}
+	all.Wait()
+	live.alive()
+	t.Logf("%d let in, %d told to try again, %d fetches", in.Load(), later.Load(), i.asked.Load())
+	if in.Load() != clients*each {
+		t.Errorf("%d were let in", in.Load())
 	}
 }
 
