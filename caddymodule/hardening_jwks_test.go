@@ -44,11 +44,15 @@ func (i *issuer) answers(h http.HandlerFunc) {
 
 // serves has the keys be those of names, all of them the same but for the name.
 func (i *issuer) serves(kids ...string) {
-	set := jose.JSONWebKeySet{}
+	set := keysNamed(kids...)
+	i.answers(func(w http.ResponseWriter, _ *http.Request) { _ = json.NewEncoder(w).Encode(set) })
+}
+
+func keysNamed(kids ...string) (set jose.JSONWebKeySet) {
 	for _, kid := range kids {
 		set.Keys = append(set.Keys, jose.JSONWebKey{KeyID: kid, Key: &rsaKey().PublicKey, Algorithm: "RS256", Use: "sig"})
 	}
-	i.answers(func(w http.ResponseWriter, _ *http.Request) { _ = json.NewEncoder(w).Encode(set) })
+	return set
 }
 
 func (i *issuer) config(options string) string {
@@ -187,6 +191,7 @@ func TestRotationUnderLoad(t *testing.T) {
 func TestIssuerMisbehaves(t *testing.T) {
 	elsewhere := newIssuer(t)
 	elsewhere.serves("two")
+	var huge atomic.Int64 // bytes that somebody has read, or sockets hold
 	for name, answer := range map[string]http.HandlerFunc{
 		"hangs": func(_ http.ResponseWriter, r *http.Request) { <-r.Context().Done() },
 		"hangs midway": func(w http.ResponseWriter, r *http.Request) {
@@ -201,16 +206,21 @@ func TestIssuerMisbehaves(t *testing.T) {
 			fmt.Fprint(w, `{"keys":[{"kty":"RSA"},{"kty":"EC","crv":"P-256","x":"AA","y":"AA"},7,null]}`)
 		},
 		"an error": func(w http.ResponseWriter, _ *http.Request) {
-			http.Error(w, `{"keys":[]}`, http.StatusInternalServerError)
+			w.WriteHeader(http.StatusInternalServerError)
+			_ = json.NewEncoder(w).Encode(keysNamed("one", "two"))
 		},
 		"redirects": func(w http.ResponseWriter, r *http.Request) { http.Redirect(w, r, elsewhere.URL, http.StatusFound) },
 		"huge": func(w http.ResponseWriter, r *http.Request) {
 			fmt.Fprint(w, `{"padding":"`)
-			for chunk := strings.Repeat("x", 1<<16); ; {
+			for chunk := strings.Repeat("x", 1<<16); ; huge.Add(1 << 16) {
 				if _, err := fmt.Fprint(w, chunk); err != nil || r.Context().Err() != nil {
 					return
 				}
 			}
+		},
+		"a little too large": func(w http.ResponseWriter, _ *http.Request) {
+			raw := must(json.Marshal(keysNamed("one", "two")))
+			fmt.Fprint(w, strings.Repeat(" ", maxKeySet+1-len(raw)), string(raw))
 		},
 		"too many keys": func(w http.ResponseWriter, _ *http.Request) {
 			fmt.Fprint(w, `{"keys":[`+strings.Repeat(`{"kty":"oct","k":"AAAA"},`, mostKeys)+`{}]}`)
@@ -245,6 +255,9 @@ func TestIssuerMisbehaves(t *testing.T) {
 				t.Errorf("who needs no fetch waited %s", took)
 			}
 			live.alive()
+			if n := huge.Load(); n > 64<<20 { // some MiB are in the buffers of three connections
+				t.Errorf("%d MiB were read", n>>20)
+			}
 			if n := elsewhere.asked.Load(); n != 0 {
 				t.Errorf("a redirect was followed %d times", n)
 			}
