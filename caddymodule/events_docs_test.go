@@ -26,11 +26,13 @@ func dataOfEvents() map[string][]string {
 	for _, room := range []string{"", "/topic/room"} {
 		for _, change := range presence.EventTypes() {
 			e := queuedEvent{Change: presence.Change{View: view, Type: change, Room: room}}
-			switch e.name = eventName(&e.Change); {
-			case change == presence.Subscribed:
+			switch change {
+			case presence.Subscribed:
 				e.name = eventSubscribed
-			case change == presence.Unsubscribed:
+			case presence.Unsubscribed:
 				e.name = eventUnsubscribed
+			default:
+				e.name = eventName(&e.Change)
 			}
 			if _, known := all[e.name]; !known && e.name != "" {
 				note(e.name, eventData(&e))
