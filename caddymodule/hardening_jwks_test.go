@@ -1,8 +1,10 @@
 package caddymodule
 
 import (
+	"crypto/rsa"
 	"encoding/json"
 	"fmt"
+	"math/big"
 	"net/http"
 	"net/http/httptest"
 	"strings"
@@ -83,6 +85,18 @@ func TestSecretInJWKS(t *testing.T) {
 	s := run(t, i.config("min_interval 1ns"))
 	expectUser(t, "the secret", userOf(t, s.ws("/ws"), nil, "passcode:"+signed(t, "HS256", []byte(testSecret), "s", claimsOf("mina", nil))), refusedInvalid)
 	expectUser(t, "the public half", by(t, s, "one"), "mina")
+}
+
+// A key whose signatures cost the server much to check, or an attacker little to
+// make.
+func TestSizesOfKeys(t *testing.T) {
+	for bits, fits := range map[uint]bool{1024: false, minRSABits - 1: false, minRSABits: true, maxRSABits: true, maxRSABits + 1: false, 1 << 16: false} {
+		n := new(big.Int).Lsh(big.NewInt(1), bits-1)
+		_, err := newVerificationKey("", &rsa.PublicKey{N: n, E: 65537}, "", nil)
+		if (err == nil) != fits {
+			t.Errorf("%d bits: %v", bits, err)
+		}
+	}
 }
 
 // Tokens that name keys which there are not: the issuer is asked once in
@@ -228,7 +242,11 @@ func TestIssuerMisbehaves(t *testing.T) {
 			fmt.Fprint(w, strings.Repeat(" ", maxKeySet+1-len(raw)), string(raw))
 		},
 		"too many keys": func(w http.ResponseWriter, _ *http.Request) {
-			fmt.Fprint(w, `{"keys":[`+strings.Repeat(`{"kty":"oct","k":"AAAA"},`, mostKeys)+`{}]}`)
+			kids := []string{"one", "two"}
+			for n := range mostKeys {
+				kids = append(kids, fmt.Sprint("other", n))
+			}
+			_ = json.NewEncoder(w).Encode(keysNamed(kids...))
 		},
 		"an enormous key": func(w http.ResponseWriter, _ *http.Request) {
 			fmt.Fprint(w, `{"keys":[{"kty":"RSA","kid":"two","e":"AQAB","n":"`+strings.Repeat("_", 60_000)+`"}]}`)
