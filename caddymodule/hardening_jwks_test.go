@@ -302,6 +302,7 @@ func TestValidateFetchesNothing(t *testing.T) {
 		t.Errorf("asked %d times", n)
 	}
 	s := run(t, i.config(""))
+	eventually(t, "the keys to be asked for before any client comes", func() bool { return i.asked.Load() == 1 })
 	expectUser(t, "a configuration that runs", by(t, s, "one"), "mina")
 	s.stop()
 	keySets.Range(func(key, _ any) bool {
