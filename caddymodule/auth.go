@@ -313,7 +313,7 @@ func (a *authentication) refuse(name string, hs *stomp.Handshake, err error) *st
 	return refusal
 }
 
-// Longest values of an [Identity] in bytes.
+// Longest values of an [Identity], or of placeholders, in bytes.
 const (
 	maxUser           = 255
 	maxAttributeValue = 1024
@@ -324,13 +324,35 @@ func (id *Identity) check() error {
 	if id.User == "" {
 		return errors.New("no user")
 	}
-	if !plain(id.User, maxUser) {
-		return fmt.Errorf("the user is longer than %d bytes, or not plain text", maxUser)
+	if err := checkUser(id.User); err != nil {
+		return err
 	}
 	for _, attribute := range id.Attributes {
 		if !plain(attribute.Value, maxAttributeValue) {
 			return fmt.Errorf("attribute %s is longer than %d bytes, or not plain text", attribute.Name, maxAttributeValue)
 		}
+	}
+	return nil
+}
+
+func checkUser(user string) error {
+	if !plain(user, maxUser) {
+		return fmt.Errorf("the user is longer than %d bytes, or not plain text", maxUser)
+	}
+	return nil
+}
+
+// checkHandshake: a placeholder may be what the client wrote, of any length, and
+// is kept for as long as the session.
+func checkHandshake(hs *stomp.Handshake) error {
+	err := checkUser(hs.User)
+	for _, attribute := range hs.Attributes {
+		if len(attribute.Value) > maxAttributeValue {
+			err = fmt.Errorf("attribute %s is longer than %d bytes", attribute.Name, maxAttributeValue)
+		}
+	}
+	if err != nil {
+		return &stomp.Error{Message: err.Error(), Reason: stomp.ReasonPolicy, Code: stomp.ReasonPolicy.Code()}
 	}
 	return nil
 }

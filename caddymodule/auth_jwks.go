@@ -9,11 +9,34 @@ import (
 	"net"
 	"net/http"
 	"net/url"
+	"strings"
 	"sync"
 	"time"
 
 	"github.com/caddyserver/caddy/v2"
 	"github.com/go-jose/go-jose/v4"
+)
+
+// JWKS says where keys are fetched from.
+type JWKS struct {
+	// The URL. Redirects are not followed. Of the answer, 512 KiB at most,
+	// symmetric keys are not used.
+	URL string `json:"url"`
+	// How old the keys may be before they are fetched anew, while those at
+	// hand are used. After twice that time clients wait for a first try.
+	// Default: 15m.
+	Refresh caddy.Duration `json:"refresh,omitempty"`
+	// How often they may be fetched, such as for tokens that name a key that
+	// is not at hand. Default: 10s.
+	MinInterval caddy.Duration `json:"min_interval,omitempty"`
+	// How long a fetch may take, and a client wait for it. Default: 5s.
+	Timeout caddy.Duration `json:"timeout,omitempty"`
+}
+
+const (
+	defaultJWKSRefresh     = 15 * time.Minute
+	defaultJWKSMinInterval = 10 * time.Second
+	defaultJWKSTimeout     = 5 * time.Second
 )
 
 // keySets are the documents of keys that configurations use, by what they are
@@ -44,6 +67,7 @@ type keySet struct {
 	logger   *slog.Logger
 	keys     []verificationKey
 	fetched  time.Time     // when keys came last; zero: never
+	began    time.Time     // when the fetch of them did
 	tried    time.Time     // when a fetch began last
 	fetching chan struct{} // closed when the fetch is over; nil: none
 	failed   bool          // the last fetch
@@ -64,6 +88,51 @@ func newKeySet(c keySetConfig, accepted []jose.SignatureAlgorithm) *keySet {
 		},
 	}
 	return k
+}
+
+// takeKeySet takes a reference to the set of keys in the pool.
+func (j *JWT) takeKeySet() error {
+	if j.JWKS == nil {
+		return nil
+	}
+	address, err := caddy.NewReplacer().ReplaceOrErr(j.JWKS.URL, true, true)
+	if err != nil {
+		return fmt.Errorf("jwks: %w", err)
+	}
+	config := keySetConfig{
+		url: address, algorithms: strings.Join(j.Algorithms, " "),
+		refresh:     orDefault(j.JWKS.Refresh, defaultJWKSRefresh),
+		minInterval: orDefault(j.JWKS.MinInterval, defaultJWKSMinInterval),
+		timeout:     orDefault(j.JWKS.Timeout, defaultJWKSTimeout),
+	}
+	if _, err := parseJWKSURL(address); err != nil {
+		return err
+	}
+	pooled, _, err := keySets.LoadOrNew(config, func() (caddy.Destructor, error) { return newKeySet(config, j.accepted), nil })
+	if err != nil {
+		return err
+	}
+	j.remote, j.pooled = pooled.(*keySet), &config
+	return nil
+}
+
+func orDefault(d caddy.Duration, otherwise time.Duration) time.Duration {
+	if d == 0 {
+		return otherwise
+	}
+	return time.Duration(d)
+}
+
+func parseJWKSURL(address string) (*url.URL, error) {
+	u, err := url.Parse(address)
+	if err != nil || u.Scheme != "https" && u.Scheme != "http" || u.Host == "" {
+		return nil, errors.New("jwks: expected a URL such as https://id.example.com/keys")
+	}
+	return u, nil
+}
+
+func loopback(host string) bool {
+	return host == "localhost" || net.ParseIP(host).IsLoopback()
 }
 
 // Destruct implements [caddy.Destructor].
@@ -107,23 +176,42 @@ func (k *keySet) current() (keys []verificationKey) {
 	return k.keys
 }
 
-// renewed are the keys after a fetch that was begun when those at hand, seen by
-// the caller, turned out not to do. If it is too early for another fetch they
-// are the same. The error is that of a fetch that failed.
-func (k *keySet) renewed(seen []verificationKey) ([]verificationKey, error) {
-	k.mu.Lock()
-	if k.stale(seen) {
-		k.fetch()
-	}
-	fetching := k.fetching
-	k.mu.Unlock()
-	if fetching != nil {
-		<-fetching
-	}
+var (
+	errKeysFailed = fmt.Errorf("%w: the keys could not be fetched", ErrCredentialsUnchecked)
+	// errKeysFresh: a key that a token names may have come since.
+	errKeysFresh = fmt.Errorf("%w: the keys were fetched just before, and are not fetched again so soon", ErrCredentialsUnchecked)
+	// errKeysOlder: the same, and there may be others.
+	errKeysOlder = fmt.Errorf("%w: the keys are of a fetch that was under way", ErrCredentialsUnchecked)
+)
+
+// renewed are the keys after a fetch, when those at hand, seen by the caller,
+// have turned out not to do for a token that came at some time. With an error,
+// one of the above, they are of a fetch that began before.
+func (k *keySet) renewed(seen []verificationKey, came time.Time, timeout <-chan time.Time) ([]verificationKey, error) {
 	k.mu.Lock()
 	defer k.mu.Unlock()
-	if k.failed && k.stale(seen) {
-		return nil, fmt.Errorf("%w: the keys could not be fetched", ErrCredentialsUnchecked)
+	if k.stale(seen) && k.began.Before(came) {
+		k.fetch()
+		fetching := k.fetching
+		switch {
+		case fetching != nil:
+		case k.failed:
+			return k.keys, errKeysFailed
+		default:
+			return k.keys, errKeysFresh
+		}
+		k.mu.Unlock()
+		select {
+		case <-fetching:
+		case <-timeout: // another was under way, and this one takes too long
+		}
+		k.mu.Lock()
+		if k.stale(seen) {
+			return k.keys, errKeysFailed
+		}
+	}
+	if k.began.Before(came) {
+		return k.keys, errKeysOlder
 	}
 	return k.keys, nil
 }
@@ -139,7 +227,8 @@ func (k *keySet) fetch() {
 	if k.fetching != nil || time.Since(k.tried) < k.minInterval {
 		return
 	}
-	k.tried = time.Now()
+	began := time.Now()
+	k.tried = began
 	done := make(chan struct{})
 	k.fetching = done
 	go func() {
@@ -154,7 +243,7 @@ func (k *keySet) fetch() {
 			}
 			return
 		}
-		k.keys, k.fetched = keys, time.Now()
+		k.keys, k.fetched, k.began = keys, time.Now(), began
 		k.logger.Debug("fetched keys", "host", k.host(), "keys", len(keys))
 	}()
 }

@@ -6,8 +6,6 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
-	"net"
-	"net/url"
 	"os"
 	"slices"
 	"strings"
@@ -83,58 +81,12 @@ type JWT struct {
 	pooled   *keySetConfig
 }
 
-// JWTKey is a key that tokens are signed with: one of secret, public_key and
-// file.
-type JWTKey struct {
-	// The only algorithm that it is used with, such as HS256. Optional for
-	// files, whose keys may name it.
-	Algorithm string `json:"algorithm,omitempty"`
-	// The secret of HS256, HS384 or HS512: 32, 48 or 64 bytes at least, in
-	// base64 if it begins with base64:. Placeholders are replaced.
-	Secret string `json:"secret,omitempty"`
-	// The public key or certificate, in PEM. Placeholders are replaced.
-	PublicKey string `json:"public_key,omitempty"`
-	// A file with a public key or certificates in PEM, a JWK or a JWKS. It is
-	// read when the configuration starts.
-	File string `json:"file,omitempty"`
-}
-
-// JWKS says where keys are fetched from.
-type JWKS struct {
-	// The URL. Redirects are not followed. Of the answer, 512 KiB at most,
-	// symmetric keys are not used.
-	URL string `json:"url"`
-	// How old the keys may be before they are fetched anew, while those at
-	// hand are used. After twice that time clients wait for a first try.
-	// Default: 15m.
-	Refresh caddy.Duration `json:"refresh,omitempty"`
-	// How often they may be fetched, such as for tokens that name a key that
-	// is not at hand. Default: 10s.
-	MinInterval caddy.Duration `json:"min_interval,omitempty"`
-	// How long a fetch may take, and a client wait for it. Default: 5s.
-	Timeout caddy.Duration `json:"timeout,omitempty"`
-}
-
-// ClaimAttribute makes a claim an attribute.
-type ClaimAttribute struct {
-	// The name by which events, permissions and peers know it.
-	Name string `json:"name"`
-	// The claim. Dots lead into objects, if there is no claim of the whole
-	// name.
-	Claim string `json:"claim"`
-	// Whether other clients are told. Default: false.
-	Public bool `json:"public,omitempty"`
-}
-
 // maxToken is the longest token in bytes.
 const maxToken = 8 << 10
 
 const (
-	defaultLeeway          = 30 * time.Second
-	defaultUserClaim       = "sub"
-	defaultJWKSRefresh     = 15 * time.Minute
-	defaultJWKSMinInterval = 10 * time.Second
-	defaultJWKSTimeout     = 5 * time.Second
+	defaultLeeway    = 30 * time.Second
+	defaultUserClaim = "sub"
 )
 
 // CaddyModule implements [caddy.Module].
@@ -171,47 +123,6 @@ func (j *JWT) Provision(ctx caddy.Context) error {
 	return j.takeKeySet()
 }
 
-// takeKeySet takes a reference to the set of keys in the pool.
-func (j *JWT) takeKeySet() error {
-	if j.JWKS == nil {
-		return nil
-	}
-	address, err := caddy.NewReplacer().ReplaceOrErr(j.JWKS.URL, true, true)
-	if err != nil {
-		return fmt.Errorf("jwks: %w", err)
-	}
-	config := keySetConfig{
-		url: address, algorithms: strings.Join(j.Algorithms, " "),
-		refresh:     orDefault(j.JWKS.Refresh, defaultJWKSRefresh),
-		minInterval: orDefault(j.JWKS.MinInterval, defaultJWKSMinInterval),
-		timeout:     orDefault(j.JWKS.Timeout, defaultJWKSTimeout),
-	}
-	if _, err := parseJWKSURL(address); err != nil {
-		return err
-	}
-	pooled, _, err := keySets.LoadOrNew(config, func() (caddy.Destructor, error) { return newKeySet(config, j.accepted), nil })
-	if err != nil {
-		return err
-	}
-	j.remote, j.pooled = pooled.(*keySet), &config
-	return nil
-}
-
-func orDefault(d caddy.Duration, otherwise time.Duration) time.Duration {
-	if d == 0 {
-		return otherwise
-	}
-	return time.Duration(d)
-}
-
-func parseJWKSURL(address string) (*url.URL, error) {
-	u, err := url.Parse(address)
-	if err != nil || u.Scheme != "https" && u.Scheme != "http" || u.Host == "" {
-		return nil, errors.New("jwks: expected a URL such as https://id.example.com/keys")
-	}
-	return u, nil
-}
-
 // Start implements [Starter]: it reads the files, and begins to fetch the keys.
 func (j *JWT) Start() error {
 	for i, k := range j.Keys {
@@ -236,10 +147,6 @@ func (j *JWT) Start() error {
 		j.remote.warm()
 	}
 	return nil
-}
-
-func loopback(host string) bool {
-	return host == "localhost" || net.ParseIP(host).IsLoopback()
 }
 
 // Cleanup implements [caddy.CleanerUpper].
@@ -280,59 +187,6 @@ func (j *JWT) Validate() error {
 		seen[a.Name] = true
 	}
 	return nil
-}
-
-func (k *JWTKey) validate() error {
-	given := 0
-	for _, s := range []string{k.Secret, k.PublicKey, k.File} {
-		if s != "" {
-			given++
-		}
-	}
-	switch {
-	case given != 1:
-		return errors.New("expected one of secret, public_key and file")
-	case k.Algorithm == "" && k.File != "":
-		return nil
-	case !slices.Contains(signatureAlgorithms, jose.SignatureAlgorithm(k.Algorithm)):
-		return fmt.Errorf("algorithm %q is none of %v", k.Algorithm, signatureAlgorithms)
-	case strings.HasPrefix(k.Algorithm, "HS") != (k.Secret != "") && k.File == "":
-		return fmt.Errorf("%s: a secret is for HS256, HS384 and HS512, a public key for the others", k.Algorithm)
-	}
-	return nil
-}
-
-// replace replaces placeholders.
-func (k *JWTKey) replace() error {
-	repl := caddy.NewReplacer()
-	for _, s := range []*string{&k.Secret, &k.PublicKey, &k.File} {
-		replaced, err := repl.ReplaceOrErr(*s, true, true)
-		if err != nil {
-			return err
-		}
-		*s = replaced
-	}
-	return k.validate()
-}
-
-// inline are the keys that are not in a file.
-func (k *JWTKey) inline(accepted []jose.SignatureAlgorithm) ([]verificationKey, error) {
-	switch {
-	case k.Secret != "":
-		secret, err := decodeSecret(k.Secret)
-		if err != nil {
-			return nil, err
-		}
-		if !slices.Contains(fittingHMAC(len(secret)), jose.SignatureAlgorithm(k.Algorithm)) {
-			return nil, fmt.Errorf("the secret is too short for %s: it needs as many bytes as the hash has, 32, 48 or 64", k.Algorithm)
-		}
-		key, err := newVerificationKey("", secret, k.Algorithm, accepted)
-		return []verificationKey{key}, err
-	case k.PublicKey != "":
-		return parseKeyFile([]byte(k.PublicKey), k.Algorithm, accepted)
-	default:
-		return nil, nil
-	}
 }
 
 // CredentialSources implements [CredentialSource].
@@ -413,7 +267,7 @@ func likeToken(s string) bool { return strings.HasPrefix(s, "ey") && strings.Cou
 
 // verify checks the signature, and decodes the claims that it covers.
 func (j *JWT) verify(token *jwt.JSONWebToken, into ...any) error {
-	header := token.Headers[0]
+	came, header := time.Now(), token.Headers[0]
 	found, err := verifyWith(j.keys, token, into)
 	if found || j.remote == nil {
 		return err
@@ -425,14 +279,22 @@ func (j *JWT) verify(token *jwt.JSONWebToken, into ...any) error {
 	if found, err = verifyWith(keys, token, into); found {
 		return err
 	}
-	renewed, failed := j.remote.renewed(keys)
-	if failed != nil {
-		return failed
+	timeout := time.NewTimer(j.remote.timeout)
+	defer timeout.Stop()
+	for {
+		var older error
+		keys, older = j.remote.renewed(keys, came, timeout.C)
+		found, err = verifyWith(keys, token, into)
+		switch {
+		case found:
+			return err
+		case errors.Is(older, errKeysOlder): // there may be others
+		case errors.Is(older, errKeysFailed), older != nil && header.KeyID != "":
+			return older
+		default:
+			return fmt.Errorf("%w (algorithm %s)", err, header.Algorithm)
+		}
 	}
-	if _, again := verifyWith(renewed, token, into); again != nil {
-		return fmt.Errorf("%w (algorithm %s)", again, header.Algorithm)
-	}
-	return nil
 }
 
 var errSignature = errors.New("the signature is not that of a key")
@@ -453,68 +315,6 @@ func verifyWith(keys []verificationKey, token *jwt.JSONWebToken, into []any) (fo
 		found = found || header.KeyID != "" && k.id != ""
 	}
 	return found, errSignature
-}
-
-// identity checks the claims, and makes of them what the session is to know.
-func (j *JWT) identity(known *jwt.Claims, claims map[string]json.RawMessage) (*Identity, error) {
-	if known.Expiry == nil && !j.AllowNoExpiry {
-		return nil, errors.New("the token never expires")
-	}
-	if len(j.Issuer) > 0 && !slices.Contains(j.Issuer, known.Issuer) {
-		return nil, jwt.ErrInvalidIssuer
-	}
-	err := known.ValidateWithLeeway(jwt.Expected{AnyAudience: j.Audience}, j.leeway)
-	if errors.Is(err, jwt.ErrExpired) {
-		return nil, ErrCredentialsExpired
-	}
-	if err != nil {
-		return nil, err
-	}
-	id := new(Identity)
-	user := findClaim(claims, j.UserClaim)
-	if id.User = claimText(user); id.User == "" || user[0] != '"' && (user[0] < '0' || user[0] > '9') && user[0] != '-' {
-		return nil, fmt.Errorf("claim %s is no string or number", j.UserClaim)
-	}
-	for _, a := range j.Attributes {
-		id.Attributes = append(id.Attributes, stomp.Attribute{Name: a.Name, Value: claimText(findClaim(claims, a.Claim)), Public: a.Public})
-	}
-	if known.Expiry != nil {
-		id.Expires = known.Expiry.Time().Add(j.leeway)
-	}
-	return id, nil
-}
-
-// findClaim finds a claim, nil if there is none.
-func findClaim(claims map[string]json.RawMessage, name string) json.RawMessage {
-	if value, ok := claims[name]; ok {
-		return value
-	}
-	for i := range len(name) {
-		if name[i] != '.' {
-			continue
-		}
-		var inner map[string]json.RawMessage
-		if json.Unmarshal(claims[name[:i]], &inner) == nil && inner != nil {
-			if value := findClaim(inner, name[i+1:]); value != nil {
-				return value
-			}
-		}
-	}
-	return nil
-}
-
-// claimText is a claim as text: a string itself, everything else its JSON, empty for
-// null.
-func claimText(raw json.RawMessage) string {
-	var s string
-	if json.Unmarshal(raw, &s) == nil {
-		return s
-	}
-	var compact bytes.Buffer
-	if json.Compact(&compact, raw) != nil {
-		return ""
-	}
-	return compact.String()
 }
 
 // Interface guards

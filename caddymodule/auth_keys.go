@@ -13,6 +13,7 @@ import (
 	"slices"
 	"strings"
 
+	"github.com/caddyserver/caddy/v2"
 	"github.com/go-jose/go-jose/v4"
 )
 
@@ -21,6 +22,22 @@ import (
 var signatureAlgorithms = []jose.SignatureAlgorithm{
 	jose.HS256, jose.HS384, jose.HS512, jose.RS256, jose.RS384, jose.RS512,
 	jose.PS256, jose.PS384, jose.PS512, jose.ES256, jose.ES384, jose.ES512, jose.EdDSA,
+}
+
+// JWTKey is a key that tokens are signed with: one of secret, public_key and
+// file.
+type JWTKey struct {
+	// The only algorithm that it is used with, such as HS256. Optional for
+	// files, whose keys may name it.
+	Algorithm string `json:"algorithm,omitempty"`
+	// The secret of HS256, HS384 or HS512: 32, 48 or 64 bytes at least, in
+	// base64 if it begins with base64:. Placeholders are replaced.
+	Secret string `json:"secret,omitempty"`
+	// The public key or certificate, in PEM. Placeholders are replaced.
+	PublicKey string `json:"public_key,omitempty"`
+	// A file with a public key or certificates in PEM, a JWK or a JWKS. It is
+	// read when the configuration starts.
+	File string `json:"file,omitempty"`
 }
 
 // verificationKey is a key with the only algorithms that it is used with: who
@@ -206,4 +223,57 @@ func decodeSecret(s string) ([]byte, error) {
 		}
 	}
 	return nil, errors.New("the secret is not in base64, although it begins with base64")
+}
+
+func (k *JWTKey) validate() error {
+	given := 0
+	for _, s := range []string{k.Secret, k.PublicKey, k.File} {
+		if s != "" {
+			given++
+		}
+	}
+	switch {
+	case given != 1:
+		return errors.New("expected one of secret, public_key and file")
+	case k.Algorithm == "" && k.File != "":
+		return nil
+	case !slices.Contains(signatureAlgorithms, jose.SignatureAlgorithm(k.Algorithm)):
+		return fmt.Errorf("algorithm %q is none of %v", k.Algorithm, signatureAlgorithms)
+	case strings.HasPrefix(k.Algorithm, "HS") != (k.Secret != "") && k.File == "":
+		return fmt.Errorf("%s: a secret is for HS256, HS384 and HS512, a public key for the others", k.Algorithm)
+	}
+	return nil
+}
+
+// replace replaces placeholders.
+func (k *JWTKey) replace() error {
+	repl := caddy.NewReplacer()
+	for _, s := range []*string{&k.Secret, &k.PublicKey, &k.File} {
+		replaced, err := repl.ReplaceOrErr(*s, true, true)
+		if err != nil {
+			return err
+		}
+		*s = replaced
+	}
+	return k.validate()
+}
+
+// inline are the keys that are not in a file.
+func (k *JWTKey) inline(accepted []jose.SignatureAlgorithm) ([]verificationKey, error) {
+	switch {
+	case k.Secret != "":
+		secret, err := decodeSecret(k.Secret)
+		if err != nil {
+			return nil, err
+		}
+		if !slices.Contains(fittingHMAC(len(secret)), jose.SignatureAlgorithm(k.Algorithm)) {
+			return nil, fmt.Errorf("the secret is too short for %s: it needs as many bytes as the hash has, 32, 48 or 64", k.Algorithm)
+		}
+		key, err := newVerificationKey("", secret, k.Algorithm, accepted)
+		return []verificationKey{key}, err
+	case k.PublicKey != "":
+		return parseKeyFile([]byte(k.PublicKey), k.Algorithm, accepted)
+	default:
+		return nil, nil
+	}
 }

@@ -63,17 +63,21 @@ func (a *admission) of(broker, endpoint string) func(*stomp.Handshake, *frame.Fr
 		if !a.app.ShouldEmit(eventConnecting) { // before, nobody did
 			return nil
 		}
-		data := map[string]any{
-			"user": hs.User, "client_data": "", "broker": broker, "endpoint": endpoint,
-			"transport": hs.Transport, "remote_addr": hs.RemoteAddr,
-		}
-		// a copy: a handler that does not return has it for longer than the frame is there
-		if text := strings.Clone(connect.Header.Get(stomp.ClientDataHeader)); json.Valid([]byte(text)) {
-			data["client_data"] = text
-			addScalars(data, []byte(strings.TrimLeft(text, " \t\r\n")))
-		}
-		return a.ask(ctx, data)
+		return a.ask(ctx, connectingData(hs, connect, broker, endpoint))
 	}
+}
+
+func connectingData(hs *stomp.Handshake, connect *frame.Frame, broker, endpoint string) map[string]any {
+	data := map[string]any{
+		"user": hs.User, "client_data": "", "broker": broker, "endpoint": endpoint,
+		"transport": hs.Transport, "remote_addr": hs.RemoteAddr,
+	}
+	// a copy: a handler that does not return has it for longer than the frame is there
+	if text := strings.Clone(connect.Header.Get(stomp.ClientDataHeader)); json.Valid([]byte(text)) {
+		data["client_data"] = text
+		addScalars(data, []byte(strings.TrimLeft(text, " \t\r\n")))
+	}
+	return data
 }
 
 // ask emits the event. A handler that does not return in time keeps its slot

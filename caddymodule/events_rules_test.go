@@ -37,6 +37,13 @@ func (*eventGuard) Handle(ctx context.Context, e caddy.Event) error {
 		<-ctx.Done() // as one that heeds its context
 	case user == "stone":
 		<-stones // whatever its context says
+	case repl.ReplaceAll("{event.data.client_data.wait}", "") == "true":
+		guardsAsleep.Add(1)
+		defer guardsAsleep.Add(-1)
+		<-stones
+		if repl.ReplaceAll("{event.data.client_data.refuse}", "") == "true" {
+			return caddy.ErrEventAborted
+		}
 	case user == "panic":
 		panic("guard")
 	case user == "fails":
@@ -45,7 +52,7 @@ func (*eventGuard) Handle(ctx context.Context, e caddy.Event) error {
 	return nil
 }
 
-// guardsAsleep is how many handlers wait for their context to end.
+// guardsAsleep is how many handlers wait, for their context to end or for stones.
 var guardsAsleep atomic.Int32
 
 // stones is closed when the handlers may return that do not.

@@ -66,7 +66,8 @@ type Handler struct {
 	Compression bool `json:"compression,omitempty"`
 
 	// The authenticated name of the client; placeholders are evaluated once,
-	// when it connects. Default: none, the client is anonymous.
+	// when it connects. It has 255 bytes at most, without control characters,
+	// or the client is refused. Default: none, the client is anonymous.
 	User string `json:"user,omitempty"`
 
 	// What the server knows about the client, evaluated once as well.
@@ -96,7 +97,8 @@ type HeartBeat struct {
 type Attribute struct {
 	// The name by which events and peers know it.
 	Name string `json:"name"`
-	// The value, usually a placeholder.
+	// The value, usually a placeholder. Who would have one of more than 1024
+	// bytes is refused.
 	Value string `json:"value"`
 	// Whether other clients are told.
 	Public bool `json:"public,omitempty"`
@@ -308,7 +310,11 @@ func (h *Handler) open(r *http.Request, c sockjs.Connection, t stomp.Transport) 
 	if e == nil {
 		return nil, stomp.ErrDraining
 	}
-	return e.NewSession(t, h.handshake(r, c))
+	hs := h.handshake(r, c)
+	if err := checkHandshake(hs); err != nil {
+		return nil, err
+	}
+	return e.NewSession(t, hs)
 }
 
 // handshake evaluates the placeholders. What it returns outlives the request,

@@ -1,9 +1,14 @@
 package caddymodule
 
 import (
+	"errors"
+	"io"
 	"net/http"
+	"net/url"
 	"strings"
 	"testing"
+
+	"github.com/gorilla/websocket"
 )
 
 // endpointWith is a site with one endpoint that has some options.
@@ -104,5 +109,40 @@ func TestAttributes(t *testing.T) {
 	c.request("SEND", `{"clientData": 2}`, "destination:/app/presence")
 	if _, told := watcher.nextChange(); !strings.Contains(told, `"attributes":{"team":"red"}`) {
 		t.Errorf("announced after a reload %s", told)
+	}
+}
+
+// Attack: a megabyte of a header in each session, or a name with a line end. What
+// placeholders may be is bounded as what tokens say is.
+func TestHandshakeIsBounded(t *testing.T) {
+	s := run(t, endpointWith("", "sockjs\n\t\tuser {http.request.uri.query.user}\n\t\tattribute agent {http.request.header.X-Agent}"))
+	for name, tt := range map[string]struct {
+		user, agent, refused string
+	}{
+		"as long as may be":   {strings.Repeat("u", maxUser), strings.Repeat("a", maxAttributeValue), ""},
+		"a user too long":     {strings.Repeat("u", maxUser+1), "", "the user is longer than 255 bytes, or not plain text"},
+		"a user of two lines": {"mina\nuser-name:root", "", "the user is longer than 255 bytes, or not plain text"},
+		"an attribute":        {"mina", strings.Repeat("a", maxAttributeValue+1), "attribute agent is longer than 1024 bytes"},
+	} {
+		header := http.Header{"X-Agent": {tt.agent}}
+		query := "?user=" + url.QueryEscape(tt.user)
+		for _, path := range []string{"/ws", "/ws/websocket"} {
+			if tt.refused == "" {
+				expectUser(t, name, userOf(t, s.ws(path+query), header), tt.user)
+				continue
+			}
+			_, _, err := dialRaw(t, s.ws(path+query), header).ReadMessage()
+			if closed, ok := errors.AsType[*websocket.CloseError](err); !ok || closed.Code != 1008 || closed.Text != tt.refused {
+				t.Errorf("%s: closed with %v", name, err)
+			}
+		}
+		r := must(http.NewRequest(http.MethodPost, s.http("/ws/000/"+url.PathEscape(name)+"/xhr"+query), nil))
+		r.Header = header
+		resp := must(http.DefaultClient.Do(r))
+		body := must(io.ReadAll(resp.Body))
+		resp.Body.Close()
+		if (resp.StatusCode == http.StatusOK) != (tt.refused == "") || !strings.Contains(string(body), tt.refused) {
+			t.Errorf("%s: POST is answered with %d %s", name, resp.StatusCode, body)
+		}
 	}
 }

@@ -21,7 +21,8 @@ type PermissionRule struct {
 	// The destinations that the rule is about, with * for one segment, ** at
 	// the end for any rest, and the placeholders {stomp.user},
 	// {stomp.session_id} and {stomp.attribute.<name>}, whose values are
-	// percent-encoded. connect has none.
+	// percent-encoded; between two of them is a slash, or what no value is
+	// written with, such as a comma. connect has none.
 	Destinations []string `json:"destinations,omitempty"`
 	// The users that the rule is about. Default: all, and those without a name.
 	Users []string `json:"users,omitempty"`

@@ -1,7 +1,6 @@
 package presence
 
 import (
-	"slices"
 	"strings"
 	"time"
 
@@ -12,51 +11,6 @@ import (
 // A session's life: Connected, then Ended, after which it is left at once or
 // unreachable; Resume and Connected again, or expire. Each connection is an
 // epoch, and what is said of one that is over is not heard.
-
-// Resume implements [stomp.Resumer]: only a token that the server made for
-// that user, and that was not used yet, is a right to a session's id.
-func (r *Registry) Resume(hs *stomp.Handshake, connect *frame.Frame) (id string, done func()) {
-	given, ok := connect.Header.Lookup(ResumeTokenHeader)
-	if !ok {
-		return "", nil
-	}
-	id, epoch, born, ok := parseToken(r.key, given, hs.User)
-	if !ok {
-		return "", nil
-	}
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	e := r.entries[id]
-	// after a crash the epoch may be ahead of what was kept
-	if e == nil || e.resuming != 0 || e.kicked || epoch < e.view.Epoch || born != e.view.ConnectedAt.UnixMilli() || r.closed || r.keeping {
-		return "", nil
-	}
-	if !slices.Equal(r.settings.Load().announce.values(&View{SessionID: id, User: hs.User, Attributes: hs.Attributes}), e.scope.values) {
-		return "", nil // it would be somewhere else
-	}
-	r.resumes++
-	attempt := r.resumes
-	e.resuming = attempt
-	if epoch > e.view.Epoch {
-		view := *e.view
-		view.Epoch = epoch
-		e.view = &view
-	}
-	return e.view.SessionID, func() {
-		r.mu.Lock()
-		defer r.mu.Unlock()
-		if e.resuming == attempt { // it was refused; the next may try
-			e.resuming = 0
-		}
-	}
-}
-
-// Reserved implements [stomp.Resumer].
-func (r *Registry) Reserved(id string) bool {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	return r.entries[id] != nil
-}
 
 // Connected implements [stomp.Observer]: the session is registered, with the
 // client data of the CONNECT frame, if there is any, or goes on.
@@ -124,7 +78,7 @@ func (r *Registry) takeUp(e *entry, s *stomp.Session, hs *stomp.Handshake, view 
 	}
 	r.counts.resumed++
 	e.view, e.session, e.address, e.will = view, s, hs.Address, will
-	e.lost, e.resuming = nil, 0
+	e.lost, e.resuming, e.hold = nil, 0, nil
 	r.stopAlarms(e)
 	e.forgetUpdate()
 	now := time.Now()
@@ -233,28 +187,43 @@ func (r *Registry) willAt(e *entry, from time.Time) {
 	if w == nil || w.Delay < 0 || lost.Reason.Clean() || !from.Add(w.Delay).Before(lost.Until) {
 		return
 	}
-	e.wills = r.setAlarm(from.Add(w.Delay), func() {
-		// who is just about to come back is not gone
-		if e.lost == lost && e.will == w && e.resuming == 0 && r.entries[e.view.SessionID] == e && !r.closed && !r.keeping {
+	var ring func()
+	ring = func() {
+		switch {
+		case e.will != w || !r.stillLost(e, lost):
+		case e.comesBack(): // and is not gone
+			e.putOff = append(e.putOff, ring)
+		default:
 			e.will = nil
 			r.carryOut(w)
 			r.touch(e)
 		}
-	})
+	}
+	e.wills = r.setAlarm(from.Add(w.Delay), ring)
 }
 
 // expireAt has e left at that time unless it returns. With r.mu held.
 func (r *Registry) expireAt(e *entry, at time.Time) {
 	lost := e.lost
-	e.expires = r.setAlarm(at, func() {
+	latest := lost.Until.Add(comingBackTakes)
+	var ring func()
+	ring = func() {
 		switch {
-		case e.lost != lost || r.entries[e.view.SessionID] != e || r.closed || r.keeping:
-		case e.resuming != 0: // it is just about to come back
-			r.expireAt(e, time.Now().Add(takenOverGrace))
+		case !r.stillLost(e, lost):
+		case e.comesBack() && time.Now().Before(latest):
+			e.putOff = append(e.putOff, ring)
+			e.expires = r.setAlarm(latest, ring)
 		default:
 			r.leave(e, *lost)
 		}
-	})
+	}
+	e.expires = r.setAlarm(at, ring)
+}
+
+// stillLost says that e has been lost since, and that it matters. With r.mu
+// held.
+func (r *Registry) stillLost(e *entry, lost *Loss) bool {
+	return e.lost == lost && r.entries[e.view.SessionID] == e && !r.closed && !r.keeping
 }
 
 // stopAlarms is called when e is lost no longer. With r.mu held.
@@ -262,7 +231,7 @@ func (r *Registry) stopAlarms(e *entry) {
 	for _, a := range [...]*alarm{e.expires, e.wills, e.forgets} {
 		r.stopAlarm(a)
 	}
-	e.expires, e.wills, e.forgets = nil, nil, nil
+	e.expires, e.wills, e.forgets, e.putOff = nil, nil, nil, nil
 }
 
 // leave is the end of a session: the only one. With r.mu held.

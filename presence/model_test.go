@@ -64,7 +64,7 @@ type act struct {
 
 var acts = []string{
 	"connect", "connect", "connect", "register", "register", "join", "join", "part", "ask",
-	"lose", "lose", "close", "disconnect", "silent", "resume", "resume", "resume", "take over", "old token", "kick", "late end",
+	"lose", "lose", "close", "disconnect", "silent", "resume", "resume", "resume", "resume slowly", "try slowly", "take over", "old token", "kick", "late end",
 	"configure", "slow", "fast", "crash", "crash while writing", "restart", "pass",
 	"receiver hangs", "receiver fails", "receiver rejects", "receiver works", "reload",
 }
@@ -146,7 +146,18 @@ func (w *witness) Changed(c Change) {
 	w.listener.Changed(c)
 }
 
+// admitAfter is a header of CONNECT: how long it takes to admit the client.
+const admitAfter = "admit-after"
+
 func (m *model) watch() {
+	m.endpoint.SetPolicy(slowly(func(connect *frame.Frame) error {
+		takes, _ := time.ParseDuration(connect.Header.Get(admitAfter))
+		time.Sleep(takes)
+		if connect.Header.Get("refuse") != "" {
+			return stomp.Refuse("not you")
+		}
+		return nil
+	}))
 	m.witness = &witness{listener: m.told, disk: m.disk}
 	m.registry.SetListener(m.witness)
 }
@@ -204,7 +215,11 @@ func (m *model) do(a act) {
 			header = []string{stomp.ClientDataHeader, fmt.Sprint(m.number)}
 		}
 		m.connectTab(tb, stomp.Handshake{SessionID: fmt.Sprintf("session-%04d", m.number), User: tb.user}, header...)
-	case "resume", "take over", "old token":
+	case "try slowly": // somebody who has the token, and is refused
+		if tb.token != "" {
+			go m.dial(m.t, stomp.Handshake{User: tb.user}).connect(ResumeTokenHeader, tb.token, admitAfter, fmt.Sprint(3*a.N, "s"), "refuse", "1")
+		}
+	case "resume", "resume slowly", "take over", "old token":
 		given := tb.token
 		if a.What == "old token" {
 			if len(tb.used) == 0 {
@@ -218,6 +233,9 @@ func (m *model) do(a act) {
 		var header []string
 		if a.N == 5 {
 			header = []string{stomp.ClientDataHeader, `"back"`}
+		}
+		if a.What == "resume slowly" {
+			header = append(header, admitAfter, fmt.Sprint(3*a.N, "s"))
 		}
 		if given == tb.token {
 			tb.used = append(tb.used, given)

@@ -65,6 +65,8 @@ type entry struct {
 	will      *Will
 	lost      *Loss       // while it is unreachable
 	resuming  uint64      // the CONNECT under way that will be its next connection; 0: none
+	hold      *hold       // those that may be, if they are admitted; nil: none
+	putOff    []func()    // alarms that have rung while it was about to come back
 	kicked    bool        // it does not come back
 	expires   *alarm      // it is left then
 	wills     *alarm      // its will is carried out then

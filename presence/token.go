@@ -32,22 +32,31 @@ func tokenMAC(key []byte, head, user string) []byte {
 	return mac.Sum(nil)[:tokenBytes]
 }
 
-// parseToken returns the session and the epoch that a token is for, and when
-// that session first connected, in Unix milliseconds, if the server has made
-// it, for that user.
-func parseToken(key []byte, token, user string) (sessionID string, epoch int, born int64, ok bool) {
+// resumeToken is what a token says: which session it is for, of which epoch, and
+// when that first connected, in Unix milliseconds.
+type resumeToken struct {
+	session string
+	epoch   int
+	born    int64
+}
+
+// parseToken reads a token if the server has made it, for that user.
+func parseToken(key []byte, token, user string) (t resumeToken, ok bool) {
 	last := strings.LastIndexByte(token, '.')
 	if last < 0 {
-		return "", 0, 0, false
+		return t, false
 	}
 	head := token[:last]
 	mac, err := base64.RawURLEncoding.Strict().DecodeString(token[last+1:])
 	if err != nil || !hmac.Equal(mac, tokenMAC(key, head, user)) {
-		return "", 0, 0, false
+		return t, false
 	}
-	sessionID, numbers, _ := strings.Cut(head, ".")
+	var numbers string
+	t.session, numbers, _ = strings.Cut(head, ".")
 	number, at, _ := strings.Cut(numbers, ".")
 	n, err := strconv.ParseInt(number, 36, 32)
-	born, bornErr := strconv.ParseInt(at, 36, 64)
-	return sessionID, int(n), born, err == nil && bornErr == nil
+	t.epoch = int(n)
+	var bornErr error
+	t.born, bornErr = strconv.ParseInt(at, 36, 64)
+	return t, err == nil && bornErr == nil
 }

@@ -41,10 +41,10 @@ func (s *Session) connecting(f *frame.Frame) error {
 	if err := s.permitConnect(hs); err != nil {
 		return err
 	}
-	if err := s.admit(hs, f); err != nil {
+	resumed, done, err := s.admit(hs, f)
+	if err != nil {
 		return err
 	}
-	resumed, done := s.broker.takeUp(hs, f)
 	if done != nil {
 		defer done()
 	}
@@ -69,16 +69,26 @@ func (s *Session) permitConnect(hs *Handshake) error {
 }
 
 // admit asks the policy whether it takes a client, and the next one if that has
-// gone out of force meanwhile.
-func (s *Session) admit(hs *Handshake, connect *frame.Frame) error {
-	for p := s.endpoint.Policy(); p.Admit != nil; {
+// gone out of force meanwhile, and then returns what takeUp does.
+func (s *Session) admit(hs *Handshake, connect *frame.Frame) (resumed string, done func(), err error) {
+	p := s.endpoint.Policy()
+	if r := s.broker.resumer; r != nil && p.Admit != nil {
+		if release := r.Hold(hs, connect); release != nil {
+			defer release()
+		}
+	}
+	for p.Admit != nil {
 		err := p.Admit(hs, connect)
 		asked := p
 		if p = s.endpoint.Policy(); p == asked || !errors.Is(err, ErrSuperseded) {
-			return err
+			if err != nil {
+				return "", nil, err
+			}
+			break
 		}
 	}
-	return nil
+	resumed, done = s.broker.takeUp(hs, connect)
+	return resumed, done, nil
 }
 
 // takeUp returns the id of the session that a CONNECT frame goes on with, ""
@@ -254,10 +264,12 @@ func negotiate(h frame.Header) (frame.Version, error) {
 	return best, nil
 }
 
-// intercept shows a frame to the interceptors.
+// intercept shows a frame to the interceptors, until one has answered it. CONNECT
+// cannot be answered: whoever says so keeps it from none of the others.
 func (s *Session) intercept(f *frame.Frame) (answered bool, err error) {
+	connecting := f.Command == frame.Connect || f.Command == frame.Stomp
 	for _, i := range s.endpoint.Policy().Interceptors {
-		if answered, err = i.Intercept(s, f); answered || err != nil {
+		if answered, err = i.Intercept(s, f); answered && !connecting || err != nil {
 			return answered, err
 		}
 	}

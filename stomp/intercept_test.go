@@ -166,6 +166,11 @@ func TestInterceptorsRefuse(t *testing.T) {
 			return true, nil
 		}
 		return false, nil
+	}, func(_ *stomp.Session, f *frame.Frame) (bool, error) {
+		if f.Header.Get("y") == "refuse" {
+			return false, stomp.Refuse("nor today")
+		}
+		return false, nil
 	})
 	bubble(t, p, func(t *testing.T, w *world) {
 		stays := w.client(t)
@@ -182,6 +187,11 @@ func TestInterceptorsRefuse(t *testing.T) {
 		c, _ := w.dial(t)
 		c.Connect("x:answer") // which cannot be answered
 		c.ExpectNothing()
+		for _, command := range []string{frame.Connect, frame.Stomp} { // nor be hidden from the next
+			c, _ := w.dial(t)
+			c.Send(command, "", "accept-version:1.2", "host:x", "x:answer", "y:refuse")
+			c.ExpectError("nor today")
+		}
 		stays.ExpectNothing()
 	})
 }

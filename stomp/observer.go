@@ -20,6 +20,12 @@ type Observer interface {
 // Resumer is implemented by an [Observer] that lets a new connection go on
 // with the id of an earlier one.
 type Resumer interface {
+	// Hold is called before [Policy].Admit decides, which may take its time. A
+	// session that the CONNECT frame has a right to should not be over
+	// meanwhile only because it waited too long. When it is decided, and Resume
+	// was called if it is to be, release is called, unless it is nil. No lock
+	// is held.
+	Hold(hs *Handshake, connect *frame.Frame) (release func())
 	// Resume returns the id that a CONNECT frame has a right to, "" if it is
 	// a new session. A connected session that has it is then ended, and
 	// Connected follows unless the new one is refused. When that is over,

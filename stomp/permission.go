@@ -43,7 +43,8 @@ type Rule struct {
 	// placeholders {stomp.user}, {stomp.session_id} and
 	// {stomp.attribute.<name>}. Their values are percent-encoded, so that they
 	// are always one segment and no wildcard; without a value nothing
-	// matches. A destination of the server's own comes without a trailing
+	// matches. Two placeholders in one segment have something between them
+	// that no value is written with, such as a comma. A destination of the server's own comes without a trailing
 	// slash, one of a user with the name percent-encoded and without a
 	// session. Connect has none.
 	Patterns []string
@@ -67,17 +68,6 @@ type Permissions struct {
 type rule struct {
 	*Rule
 	segments []segment // nil: any destination
-}
-
-// segment is what lies between two slashes of a pattern.
-type segment struct {
-	wild  string // "*" or "**"
-	parts []segmentPart
-}
-
-type segmentPart struct {
-	literal string
-	value   func(hs *Handshake, id string) string // of a placeholder
 }
 
 // NewPermissions compiles rules.
@@ -124,59 +114,6 @@ func (r *Rule) validate() error {
 // same says that other allows the same.
 func (p *Permissions) same(other *Permissions) bool {
 	return p == other || p != nil && other != nil && reflect.DeepEqual(p.source, other.source)
-}
-
-func parsePattern(pattern string) ([]segment, error) {
-	switch {
-	case !strings.HasPrefix(pattern, "/"):
-		return nil, fmt.Errorf("%q: a destination begins with /", pattern)
-	case strings.HasSuffix(pattern, "/"): // the server's own come without
-		return nil, fmt.Errorf("%q: expected a destination that does not end in /", pattern)
-	}
-	texts := strings.Split(pattern, "/")
-	segments := make([]segment, len(texts))
-	for i, text := range texts {
-		switch {
-		case text == "**" && i < len(texts)-1:
-			return nil, fmt.Errorf("%q: ** stands for the rest, so it must be the last segment", pattern)
-		case text == "*", text == "**":
-			segments[i].wild = text
-			continue
-		}
-		for text != "" {
-			literal, rest, found := strings.Cut(text, "{")
-			if literal != "" {
-				segments[i].parts = append(segments[i].parts, segmentPart{literal: literal})
-			}
-			if !found {
-				break
-			}
-			name, after, closed := strings.Cut(rest, "}")
-			value := Placeholder(name)
-			if !closed || value == nil {
-				return nil, fmt.Errorf("%q: expected {stomp.user}, {stomp.session_id} or {stomp.attribute.<name>}, not {%s}", pattern, name)
-			}
-			segments[i].parts = append(segments[i].parts, segmentPart{value: value})
-			text = after
-		}
-	}
-	return segments, nil
-}
-
-// Placeholder returns what a placeholder of a session stands for, by its name
-// without braces; nil if there is none of that name.
-func Placeholder(name string) func(hs *Handshake, sessionID string) string {
-	attribute, ok := strings.CutPrefix(name, "stomp.attribute.")
-	switch {
-	case name == "stomp.user":
-		return func(hs *Handshake, _ string) string { return hs.User }
-	case name == "stomp.session_id":
-		return func(_ *Handshake, id string) string { return id }
-	case ok && attribute != "":
-		return func(hs *Handshake, _ string) string { return hs.Attribute(attribute) }
-	default:
-		return nil
-	}
 }
 
 // Attribute is the value of an attribute, "" if there is none of that name.
@@ -231,139 +168,4 @@ func (r *Rule) about(hs *Handshake) bool {
 		return false
 	}
 	return r.Attribute == "" || hs.Attribute(r.Attribute) == r.Value
-}
-
-// relation is how what a rule's pattern matches relates to what a destination,
-// or a pattern of a SUBSCRIBE, does.
-type relation uint8
-
-const (
-	disjoint relation = iota
-	overlaps          // some of it
-	covers            // all of it
-)
-
-// compare goes through both, segment by segment.
-func compare(segments []segment, hs *Handshake, id, destination string) relation {
-	if segments == nil {
-		return covers
-	}
-	result := covers
-	rest, more := destination, true
-	for i := range segments {
-		s := &segments[i]
-		if s.wild == "**" {
-			return result // the rest, whatever it is
-		}
-		if !more {
-			return disjoint
-		}
-		var d string
-		d, rest, more = strings.Cut(rest, "/")
-		switch {
-		case d == "**": // and the rule goes on with something narrower
-			return overlaps
-		case s.wild == "*":
-		case d == "*":
-			if !s.hasValue(hs, id) {
-				return disjoint
-			}
-			result = overlaps
-		case !s.is(d, hs, id):
-			return disjoint
-		}
-		// nothing follows here, and the rule's ** may stand for nothing
-		if !more && i == len(segments)-2 && segments[i+1].wild == "**" {
-			return result
-		}
-	}
-	if !more {
-		return result
-	}
-	if rest == "**" { // which may stand for nothing
-		return overlaps
-	}
-	return disjoint
-}
-
-// hasValue says whether the segment can be anything at all.
-func (s *segment) hasValue(hs *Handshake, id string) bool {
-	for i := range s.parts {
-		if v := s.parts[i].value; v != nil && v(hs, id) == "" {
-			return false
-		}
-	}
-	return true
-}
-
-// is says whether the segment of a destination is what this one stands for.
-func (s *segment) is(d string, hs *Handshake, id string) bool {
-	for i := range s.parts {
-		part := &s.parts[i]
-		var ok bool
-		if part.value == nil {
-			d, ok = strings.CutPrefix(d, part.literal)
-		} else {
-			d, ok = cutEncoded(d, part.value(hs, id))
-		}
-		if !ok {
-			return false
-		}
-	}
-	return d == ""
-}
-
-// cutEncoded cuts a percent-encoded value from the beginning of d. No value is
-// no match.
-func cutEncoded(d, value string) (rest string, ok bool) {
-	if value == "" {
-		return d, false
-	}
-	for i := range len(value) {
-		c := value[i]
-		if unreserved(c) {
-			if d == "" || d[0] != c {
-				return d, false
-			}
-			d = d[1:]
-			continue
-		}
-		if len(d) < 3 || d[0] != '%' || d[1] != hexDigits[c>>4] || d[2] != hexDigits[c&15] {
-			return d, false
-		}
-		d = d[3:]
-	}
-	return d, true
-}
-
-const hexDigits = "0123456789ABCDEF"
-
-// unreserved are the characters that stand for themselves (RFC 3986 section
-// 2.3).
-func unreserved(c byte) bool {
-	return c >= 'a' && c <= 'z' || c >= 'A' && c <= 'Z' || c >= '0' && c <= '9' || c == '-' || c == '.' || c == '_' || c == '~'
-}
-
-// EncodeSegment makes one segment of a destination, without wildcards, of any
-// value: all but the unreserved characters of RFC 3986 section 2.3 is
-// percent-encoded.
-func EncodeSegment(value string) string {
-	n := 0
-	for i := range len(value) {
-		if !unreserved(value[i]) {
-			n++
-		}
-	}
-	if n == 0 {
-		return value
-	}
-	encoded := make([]byte, 0, len(value)+2*n)
-	for i := range len(value) {
-		if c := value[i]; unreserved(c) {
-			encoded = append(encoded, c)
-		} else {
-			encoded = append(encoded, '%', hexDigits[c>>4], hexDigits[c&15])
-		}
-	}
-	return string(encoded)
 }

@@ -3,6 +3,8 @@ package stomp
 import (
 	"fmt"
 	"math/rand/v2"
+	"regexp"
+	"slices"
 	"strings"
 	"testing"
 )
@@ -84,7 +86,10 @@ func TestPermissions(t *testing.T) {
 }
 
 func TestPermissionErrors(t *testing.T) {
-	for _, pattern := range []string{"topic/a", "/topic/**/a", "/topic/{user}", "/topic/{stomp.user", "/topic/{stomp.attribute.}", "/topic/a/", "/", ""} {
+	for _, pattern := range []string{
+		"topic/a", "/topic/**/a", "/topic/{user}", "/topic/{stomp.user", "/topic/{stomp.attribute.}", "/topic/a/", "/", "",
+		"/topic/private*", "/topic/*-{stomp.user}", "/topic/{stomp.user}**", "/topic/***",
+	} {
 		if _, err := NewPermissions([]Rule{{Action: ActionSend, Patterns: []string{pattern}}}); err == nil {
 			t.Errorf("%q is taken", pattern)
 		}
@@ -103,53 +108,170 @@ func TestPermissionErrors(t *testing.T) {
 	}
 }
 
+// Attack: a user called a-b, of the team c, for what is the user a's of the team
+// b-c. Two values in one segment are told apart by what no value is written
+// with, or else the rule is refused.
+func TestValuesAreToldApart(t *testing.T) {
+	const user, team, id = "{stomp.user}", "{stomp.attribute.team}", "{stomp.session_id}"
+	mallory := func(sep string) (his, hers *Handshake) {
+		of := func(user, team string) *Handshake {
+			return &Handshake{User: user, Attributes: []Attribute{{Name: "team", Value: team}}}
+		}
+		return of("a"+sep+"b", "c"), of("a", "b"+sep+"c")
+	}
+	for _, sep := range []string{"", "-", ".", "_", "~", "x", "7", "--", "%", "%2C", "-%-"} {
+		for _, pattern := range []string{user + sep + team, "x," + id + sep + user, user + "," + team + sep + id} {
+			if _, err := NewPermissions([]Rule{{Allow: true, Action: ActionSubscribe, Patterns: []string{"/topic/" + pattern}}}); err == nil || !strings.Contains(err.Error(), pattern) {
+				t.Errorf("%s: %v", pattern, err)
+			}
+		}
+	}
+	for _, sep := range []string{"/", ",", ";", ":", "@", "+", "-,-", "\u00e4", "="} {
+		p, err := NewPermissions([]Rule{{Allow: true, Action: ActionSubscribe, Patterns: []string{"/topic/u-" + user + sep + team + "-x"}}})
+		if err != nil {
+			t.Error(err)
+			continue
+		}
+		his, hers := mallory(sep)
+		destination := func(hs *Handshake) string {
+			return "/topic/u-" + EncodeSegment(hs.User) + sep + EncodeSegment(hs.Attribute("team")) + "-x"
+		}
+		for _, d := range []string{destination(hers), "/topic/u-" + hers.User + sep + hers.Attribute("team") + "-x"} {
+			if p.Allows(ActionSubscribe, his, "", d) {
+				t.Errorf("%s is his, too", d)
+			}
+		}
+		if !p.Allows(ActionSubscribe, hers, "", destination(hers)) {
+			t.Errorf("%s is not hers", destination(hers))
+		}
+	}
+}
+
+// What rules say of a destination without wildcards, by regular expressions.
+type plainRules struct {
+	rules []Rule
+	known map[string]*regexp.Regexp
+}
+
+func (o *plainRules) allows(hs *Handshake, destination string) bool {
+	allowed := true
+	for i := range o.rules {
+		r := &o.rules[i]
+		allowed = allowed && !r.Allow
+		if len(r.Users) > 0 && (hs.User == "" || !slices.Contains(r.Users, hs.User)) ||
+			r.Attribute != "" && hs.Attribute(r.Attribute) != r.Value {
+			continue
+		}
+		for _, pattern := range r.Patterns {
+			if o.expression(pattern, hs).MatchString(destination) {
+				return r.Allow
+			}
+		}
+	}
+	return allowed
+}
+
+func (o *plainRules) expression(pattern string, hs *Handshake) *regexp.Regexp {
+	key := pattern + "\x00" + hs.User + "\x00" + hs.Attribute("team")
+	if e := o.known[key]; e != nil {
+		return e
+	}
+	text := regexp.QuoteMeta(pattern)
+	for name, value := range map[string]string{"{stomp.user}": hs.User, "{stomp.attribute.team}": hs.Attribute("team")} {
+		var encoded strings.Builder
+		for _, c := range []byte(value) {
+			if strings.ContainsRune("abcdefghijklmnopqrstuvwxyz-", rune(c)) {
+				encoded.WriteByte(c)
+			} else {
+				fmt.Fprintf(&encoded, "%%%02X", c)
+			}
+		}
+		if value == "" {
+			encoded.WriteString(`[^\x00-\x{10FFFF}]`) // nothing
+		}
+		text = strings.ReplaceAll(text, regexp.QuoteMeta(name), encoded.String())
+	}
+	text = regexp.MustCompile(`/\\\*\\\*$`).ReplaceAllLiteralString(text, "(/.*)?")
+	text = strings.ReplaceAll(text, `/\*`, "/[^/]*")
+	o.known[key] = regexp.MustCompile("^" + text + "$")
+	return o.known[key]
+}
+
 // Whatever the rules are, a wildcard that is allowed matches nothing that a
-// direct SUBSCRIBE would be denied.
+// direct SUBSCRIBE would be denied, and that is denied what they say.
 func TestWildcardsDoNotWalkAround(t *testing.T) {
 	seed := rand.Uint64()
 	random := rand.New(rand.NewPCG(seed, 1))
-	words := []string{"a", "b", "mina", "{stomp.user}", "*", "x{stomp.user}"}
-	path := func(words []string, rest bool) string {
+	path := func(words ...string) string {
 		var b strings.Builder
 		for range 1 + random.IntN(3) {
 			b.WriteString("/" + words[random.IntN(len(words))])
 		}
-		if rest && random.IntN(3) == 0 {
-			b.WriteString("/**")
-		}
 		return b.String()
 	}
-	allowed := 0
-	for range 200_000 {
-		var rules []Rule
+	rest := func(p string) string { return p + []string{"", "", "/**"}[random.IntN(3)] }
+	names := []string{"a", "b", "mina", "xmina", "c", "%2A", "mina,a", "b,mina", "%2A%2Fb", "%2A,%2A%2Fb", ""}
+	allowed, denied, later := 0, 0, 0
+	plain := plainRules{known: make(map[string]*regexp.Regexp)}
+	for range 30_000 {
+		plain.rules = nil
 		for range 1 + random.IntN(4) {
-			r := Rule{Allow: random.IntN(2) == 0, Action: ActionSubscribe, Patterns: []string{path(words, true)}}
-			if random.IntN(4) == 0 {
-				r.Users = []string{"mina"}
+			r := Rule{Allow: random.IntN(2) == 0, Action: ActionSubscribe}
+			for range 1 + random.IntN(2) {
+				r.Patterns = append(r.Patterns, rest(path("a", "b", "mina", "{stomp.user}", "*", "x{stomp.user}", "{stomp.attribute.team}", "{stomp.user},{stomp.attribute.team}")))
 			}
-			rules = append(rules, r)
+			if random.IntN(4) == 0 {
+				r.Users = []string{"mina", "b"}
+			}
+			if random.IntN(6) == 0 {
+				r.Attribute, r.Value = "team", "a"
+			}
+			plain.rules = append(plain.rules, r)
 		}
-		p, err := NewPermissions(rules)
+		p, err := NewPermissions(plain.rules)
 		if err != nil {
 			t.Fatal(err)
 		}
-		hs := &Handshake{User: []string{"", "mina", "*"}[random.IntN(3)]}
-		wildcard := path([]string{"a", "b", "mina", "*"}, true)
-		direct := path([]string{"a", "b", "mina", "xmina", "c", "%2A"}, false)
-		if !Matches(wildcard, direct) || !p.Allows(ActionSubscribe, hs, "", wildcard) {
-			continue
+		hs := &Handshake{User: []string{"", "mina", "*", "b"}[random.IntN(4)]}
+		if team := []string{"", "a", "mina", "*/b"}[random.IntN(4)]; team != "" {
+			hs.Attributes = []Attribute{{Name: "team", Value: team}}
 		}
-		allowed++
-		if !p.Allows(ActionSubscribe, hs, "", direct) {
-			var text []string
-			for _, r := range rules {
-				text = append(text, fmt.Sprintf("allow=%v %v %v", r.Allow, r.Patterns, r.Users))
+		wildcard := rest(path("a", "b", "mina", "*"))
+		var direct strings.Builder // something that it matches
+		for segment := range strings.SplitSeq(strings.TrimSuffix(wildcard[1:], "/**"), "/") {
+			if segment == "*" {
+				segment = path(names...)[1:]
+				segment, _, _ = strings.Cut(segment, "/")
 			}
-			t.Fatalf("seed %d: %q of %q: %s lets %s through", seed, hs.User, text, wildcard, direct)
+			direct.WriteString("/" + segment)
+		}
+		if strings.HasSuffix(wildcard, "/**") && random.IntN(3) > 0 {
+			direct.WriteString(path(names...))
+		}
+		d, wrong := direct.String(), ""
+		may, wide := plain.allows(hs, d), p.Allows(ActionSubscribe, hs, "", wildcard)
+		switch {
+		case !Matches(wildcard, d):
+			wrong = fmt.Sprintf("%s does not match %s", wildcard, d)
+		case p.Allows(ActionSubscribe, hs, "", d) != may:
+			wrong = fmt.Sprintf("%s is allowed: %t", d, !may)
+		case wide && !may:
+			wrong = fmt.Sprintf("%s lets %s through", wildcard, d)
+		case wide:
+			allowed++
+			if plain.rules[0].Allow && slices.ContainsFunc(plain.rules, func(r Rule) bool { return !r.Allow }) {
+				later++
+			}
+		case !may:
+			denied++
+		}
+		if wrong != "" {
+			t.Fatalf("seed %d: %+v of %+v: %s", seed, plain.rules, hs, wrong)
 		}
 	}
-	if allowed < 1000 {
-		t.Errorf("only %d cases said something", allowed)
+	t.Logf("%d wildcards allowed, %d of them with a denial behind an allow, %d denied", allowed, later, denied)
+	if allowed < 1000 || denied < 1000 || later < 100 {
+		t.Errorf("%d, %d of them with a denial behind an allow, and %d say nothing", allowed, later, denied)
 	}
 }
 

@@ -211,6 +211,26 @@ func TestSetPolicyAgainstSubscribe(t *testing.T) {
 	}
 }
 
+// A policy that is tightened while a client is just being admitted counts: it is
+// no session yet that could be looked at again.
+func TestSetPolicyWhileBeingAdmitted(t *testing.T) {
+	p := stomp.DefaultPolicy()
+	var w *world
+	p.Admit = func(*stomp.Handshake, *frame.Frame) error {
+		w.endpoint.SetPolicy(ruled(t, stomp.Rule{Action: stomp.ActionConnect}))
+		return nil
+	}
+	bubble(t, p, func(t *testing.T, world *world) {
+		w = world
+		c, _ := w.dial(t)
+		c.Send(frame.Connect, "", "accept-version:1.2", "host:x")
+		c.ExpectError("not permitted")
+		if n := len(w.Sessions()) + w.endpoint.Sessions(); n != 0 {
+			t.Errorf("%d sessions", n)
+		}
+	})
+}
+
 // For random rules, no message that a direct SUBSCRIBE would be denied arrives
 // through a wildcard.
 func TestNoMessageWalksAroundRules(t *testing.T) {
