@@ -78,7 +78,7 @@ func (r *Registry) takeUp(e *entry, s *stomp.Session, hs *stomp.Handshake, view 
 	}
 	r.counts.resumed++
 	e.view, e.session, e.address, e.will = view, s, hs.Address, will
-	e.lost, e.resuming, e.hold = nil, 0, nil
+	e.lost, e.back = nil, nil
 	r.stopAlarms(e)
 	e.forgetUpdate()
 	now := time.Now()
@@ -121,7 +121,7 @@ func (r *Registry) Ended(s *stomp.Session, end stomp.End) {
 	case e.kicked:
 		r.leave(e, loss)
 		return
-	case e.resuming != 0: // the one that takes over says so
+	case e.back != nil && e.back.resuming: // the one that takes over says so
 		loss.Until = end.At.Add(takenOverGrace)
 		r.lose(e, loss)
 	case settings.hasGrace(end.Reason) && settings.Grace > end.Waited && r.mayWait(e, &s.Endpoint().Policy().Limits):
@@ -191,8 +191,8 @@ func (r *Registry) willAt(e *entry, from time.Time) {
 	ring = func() {
 		switch {
 		case e.will != w || !r.stillLost(e, lost):
-		case e.comesBack(): // and is not gone
-			e.putOff = append(e.putOff, ring)
+		case e.back != nil: // and is not gone
+			e.back.putOff = append(e.back.putOff, ring)
 		default:
 			e.will = nil
 			r.carryOut(w)
@@ -210,8 +210,8 @@ func (r *Registry) expireAt(e *entry, at time.Time) {
 	ring = func() {
 		switch {
 		case !r.stillLost(e, lost):
-		case e.comesBack() && time.Now().Before(latest):
-			e.putOff = append(e.putOff, ring)
+		case e.back != nil && time.Now().Before(latest):
+			e.back.putOff = append(e.back.putOff, ring)
 			e.expires = r.setAlarm(latest, ring)
 		default:
 			r.leave(e, *lost)
@@ -231,7 +231,10 @@ func (r *Registry) stopAlarms(e *entry) {
 	for _, a := range [...]*alarm{e.expires, e.wills, e.forgets} {
 		r.stopAlarm(a)
 	}
-	e.expires, e.wills, e.forgets, e.putOff = nil, nil, nil, nil
+	e.expires, e.wills, e.forgets = nil, nil, nil
+	if e.back != nil {
+		e.back.putOff = nil
+	}
 }
 
 // leave is the end of a session: the only one. With r.mu held.

@@ -41,7 +41,6 @@ type Registry struct {
 	known    int    // sessions that are announced
 	counts   counts
 	waiting  map[waiter]int // unreachable sessions
-	resumes  uint64         // attempts so far
 	silent   bool           // nothing is announced to peers any more
 	keeping  bool           // the process ends, and those who are connected are kept
 	ending   bool           // nothing more will be told
@@ -64,9 +63,7 @@ type entry struct {
 	rooms     map[string]*stay
 	will      *Will
 	lost      *Loss       // while it is unreachable
-	resuming  uint64      // the CONNECT under way that will be its next connection; 0: none
-	hold      *hold       // those that may be, if they are admitted; nil: none
-	putOff    []func()    // alarms that have rung while it was about to come back
+	back      *comeback   // somebody is about to be its next connection; nil: nobody
 	kicked    bool        // it does not come back
 	expires   *alarm      // it is left then
 	wills     *alarm      // its will is carried out then

@@ -18,12 +18,21 @@ import (
 // asks handlers of events, which is 5 seconds, with some time to spare.
 const comingBackTakes = 10 * time.Second
 
-// hold is how many CONNECT frames that have a right to a session wait for being
-// admitted.
-type hold struct{ n int }
+// comeback is what goes on while somebody is about to be a session's next
+// connection.
+type comeback struct {
+	holds    int      // CONNECT frames with a right to it that wait for being admitted
+	resuming bool     // one was, and will be the connection
+	putOff   []func() // alarms that have rung meanwhile
+}
 
-// comesBack says that somebody is about to be the session's next connection.
-func (e *entry) comesBack() bool { return e.resuming != 0 || e.hold != nil }
+// comeback begins one, unless there is one. With r.mu held.
+func (e *entry) comeback() *comeback {
+	if e.back == nil {
+		e.back = new(comeback)
+	}
+	return e.back
+}
 
 // Hold implements [stomp.Resumer].
 func (r *Registry) Hold(hs *stomp.Handshake, connect *frame.Frame) (release func()) {
@@ -37,18 +46,13 @@ func (r *Registry) Hold(hs *stomp.Handshake, connect *frame.Frame) (release func
 	if e == nil {
 		return nil
 	}
-	if e.hold == nil {
-		e.hold = new(hold)
-	}
-	h := e.hold
-	h.n++
+	b := e.comeback()
+	b.holds++
 	return func() {
 		r.mu.Lock()
 		defer r.mu.Unlock()
-		if h.n--; h.n == 0 && e.hold == h {
-			e.hold = nil
-			r.catchUp(e)
-		}
+		b.holds--
+		r.catchUp(e, b)
 	}
 }
 
@@ -62,12 +66,11 @@ func (r *Registry) Resume(hs *stomp.Handshake, connect *frame.Frame) (id string,
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	e := r.entitled(t, hs)
-	if e == nil || e.resuming != 0 {
+	if e == nil || e.back != nil && e.back.resuming {
 		return "", nil
 	}
-	r.resumes++
-	attempt := r.resumes
-	e.resuming = attempt
+	b := e.comeback()
+	b.resuming = true
 	if t.epoch > e.view.Epoch {
 		view := *e.view
 		view.Epoch = t.epoch
@@ -76,10 +79,8 @@ func (r *Registry) Resume(hs *stomp.Handshake, connect *frame.Frame) (id string,
 	return e.view.SessionID, func() {
 		r.mu.Lock()
 		defer r.mu.Unlock()
-		if e.resuming == attempt { // it was refused; the next may try
-			e.resuming = 0
-			r.catchUp(e)
-		}
+		b.resuming = false // if it was refused; the next may try
+		r.catchUp(e, b)
 	}
 }
 
@@ -117,13 +118,12 @@ func (r *Registry) entitled(t resumeToken, hs *stomp.Handshake) *entry {
 
 // catchUp does what was put off for somebody who has not come back after all,
 // unless somebody else is about to. With r.mu held.
-func (r *Registry) catchUp(e *entry) {
-	if e.comesBack() {
+func (r *Registry) catchUp(e *entry, b *comeback) {
+	if b.holds > 0 || b.resuming || e.back != b {
 		return
 	}
-	putOff := e.putOff
-	e.putOff = nil
-	for _, ring := range putOff {
+	e.back = nil
+	for _, ring := range b.putOff {
 		ring()
 	}
 }

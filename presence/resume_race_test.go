@@ -229,7 +229,7 @@ func TestRefusalsLeaveOneAlarm(t *testing.T) {
 			}
 		}
 		s.registry.mu.Lock()
-		alarms, putOff := len(s.registry.alarms.heap), len(s.registry.entries["mina-0001"].putOff)
+		alarms, putOff := len(s.registry.alarms.heap), len(s.registry.entries["mina-0001"].back.putOff)
 		s.registry.mu.Unlock()
 		if alarms != 1 || putOff != 1 {
 			t.Errorf("%d alarms, %d put off", alarms, putOff)
