@@ -42,7 +42,7 @@ type burst struct {
 	n      int
 	logged time.Time
 	timer  *time.Timer
-	log    func(n int) // with outbox.mu held
+	log    func(n int) (say func()) // with outbox.mu held, but say
 }
 
 const (
@@ -55,23 +55,27 @@ func (b *burst) add(n int, o *outbox) {
 	if b.n += n; b.timer == nil {
 		b.timer = time.AfterFunc(max(burstGathers, time.Until(b.logged.Add(burstEvery))), func() {
 			o.mu.Lock()
-			defer o.mu.Unlock()
-			b.report()
+			say := b.report()
+			o.mu.Unlock()
+			say()
 		})
 	}
 }
 
-// report logs what was counted since the last time. With outbox.mu held.
-func (b *burst) report() {
+// report returns what logs, without the lock, what was counted since the last
+// time. With outbox.mu held.
+func (b *burst) report() (say func()) {
+	say = func() {}
 	if b.timer == nil {
-		return
+		return say
 	}
 	b.timer.Stop()
 	b.timer = nil
 	if b.n > 0 {
-		b.log(b.n)
+		say = b.log(b.n)
 	}
 	b.n, b.logged = 0, time.Now()
+	return say
 }
 
 // AnnouncerStatus is what an operator may know about an announcer.
