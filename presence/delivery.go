@@ -44,18 +44,6 @@ type delivery struct {
 	drops, rejects burst
 }
 
-// buried is a dead letter with its event.
-type buried struct {
-	event *Event
-	DeadLetter
-}
-
-// The bounds of the dead letters of an announcer; beyond, the oldest are dropped.
-const (
-	maxDead      = 1000
-	maxDeadBytes = 16 << 20
-)
-
 // patientFor is how many dead letters in a row make no pause: a batch full of
 // them is looked through at once, a receiver that rejects everything is not
 // flooded.
@@ -175,35 +163,6 @@ func (d *delivery) drop(coming int) (say func()) {
 	}
 	d.queue, d.again, d.flight, d.dead = nil, nil, nil, nil
 	return say
-}
-
-// bury makes an event a dead letter. With o.mu held.
-func (d *delivery) bury(e *Event, letter DeadLetter) {
-	e.holders++
-	d.graves += e.size
-	d.dead = append(d.dead, buried{e, letter})
-	for len(d.dead) > maxDead || d.graves > maxDeadBytes && len(d.dead) > 1 {
-		oldest := d.dead[0].event
-		d.dead = slices.Delete(d.dead, 0, 1)
-		d.graves -= oldest.size
-		d.n.dropped++
-		d.drops.add(1, d.outbox)
-		d.release(oldest)
-	}
-}
-
-// exhume has the dead letters tried again. With o.mu held.
-func (d *delivery) exhume() int {
-	n := len(d.dead)
-	for _, b := range d.dead {
-		d.bytes += b.event.size
-		d.again = append(d.again, b.event)
-	}
-	d.dead, d.graves, d.row, d.until, d.dirty = nil, 0, 0, time.Time{}, true
-	slices.SortFunc(d.again, byPosition)
-	d.wakeUp()
-	d.start()
-	return n
 }
 
 // cursor is the position up to which all is told or given up, but for dead

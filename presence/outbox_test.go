@@ -317,7 +317,7 @@ func TestDeadLettersOutliveACrash(t *testing.T) {
 		c.boot(t)
 		synctest.Wait()
 		st := c.status(t)
-		if len(st.Dead) != 2 || counted(st.Dead[0].Position) != 2 || st.Dead[1].Status != 400 || st.Pending != 0 {
+		if len(st.Dead) != 2 || counted(st.Dead[0].Position) != 2 || st.Dead[1].Letter.Status != 400 || st.Pending != 0 {
 			t.Errorf("after the crash: %+v", st)
 		}
 		i.fails(errDown)
