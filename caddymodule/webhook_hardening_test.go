@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"math"
 	"net"
 	"net/http"
 	"net/http/httptest"
@@ -71,6 +72,7 @@ func TestWebhookAnswers(t *testing.T) {
 		{status: 202, want: "ok"},
 		{status: 204, want: "ok"},
 		{status: 301, want: "retry"},
+		{status: 302, retryAfter: "60", want: "retry", after: time.Minute},
 		{status: 304, want: "retry"},
 		{status: 400, want: "rejected"},
 		{status: 401, want: "rejected"},
@@ -83,7 +85,13 @@ func TestWebhookAnswers(t *testing.T) {
 		{status: 429, retryAfter: "120", want: "retry", after: 2 * time.Minute},
 		{status: 500, want: "retry"},
 		{status: 503, retryAfter: "-1", want: "retry"},
-		{status: 503, retryAfter: "99999999999999999999", want: "retry"},
+		{status: 503, retryAfter: "0", want: "retry"},
+		{status: 503, retryAfter: "+5", want: "retry"},
+		{status: 503, retryAfter: "1.5", want: "retry"},
+		{status: 503, retryAfter: " 7 ", want: "retry", after: 7 * time.Second},
+		{status: 503, retryAfter: "2147483648", want: "retry", after: 1 << 31 * time.Second},
+		{status: 503, retryAfter: "99999999999999999999", want: "retry", after: math.MaxInt64 / time.Second * time.Second},
+		{status: 404, retryAfter: "60", want: "rejected"},
 		{status: 503, retryAfter: "soon", want: "retry"},
 		{status: 503, retryAfter: "Mon, 02 Jan 2006 15:04:05 GMT", want: "retry"},
 		{status: 599, want: "retry"},
@@ -111,8 +119,17 @@ func TestWebhookAnswers(t *testing.T) {
 		}
 	}
 	now := time.Date(2030, 1, 2, 3, 4, 5, 0, time.UTC)
-	if got := retryAfterOf("Wed, 02 Jan 2030 03:05:05 GMT", now); got != time.Minute {
-		t.Errorf("a date a minute ahead is %v", got)
+	for date, want := range map[string]time.Duration{
+		"Wed, 02 Jan 2030 03:05:05 GMT":     time.Minute,
+		"Wednesday, 02-Jan-30 03:05:05 GMT": time.Minute,
+		"Wed Jan  2 03:05:05 2030":          time.Minute,
+		"Wed, 02 Jan 2030 03:03:05 GMT":     0,
+		"Fri, 31 Dec 9999 23:59:59 GMT":     math.MaxInt64,
+		"2030-01-02T03:05:05Z":              0,
+	} {
+		if got := retryAfterOf(date, now); got != want {
+			t.Errorf("%s is %v, want %v", date, got, want)
+		}
 	}
 }
 
