@@ -55,8 +55,14 @@ func TestHalfOpen(t *testing.T) {
 			enter("failed some time ago", true)
 			enter("failed some time ago, while another tries", true)
 		}
-		if !c.failed(0) || c.state() != StateOpen || c.failed(0) {
-			t.Error("that it opens is said once")
+		if !c.failed(0) || c.state() != StateOpen {
+			t.Error("it is not said to open")
+		}
+		time.Sleep(maxBackoff)
+		enter("just open", true)
+		enter("just open, while another tries", false)
+		if c.failed(0) {
+			t.Error("it is said to open twice")
 		}
 		for _, end := range []struct {
 			name string

@@ -1,6 +1,8 @@
 package presence
 
 import (
+	"context"
+	"slices"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -102,5 +104,75 @@ func TestDiscardDeadInTheStore(t *testing.T) {
 		inTime(t, "discarding while the store hangs", commitWithin+time.Second, func() { c.registry.DiscardDead(hookID, "") })
 		wantDead(t, c.server)
 		close(g)
+	})
+}
+
+// Dead letters take so much memory at most, and the last one stays, however large
+// it is.
+func TestDeadLettersAreBounded(t *testing.T) {
+	withReceiver(t, DeliverySettings{}, func(t *testing.T, s *server, _ *inbox) {
+		d := s.registry.outbox.deliveries[0]
+		d.mu.Lock()
+		defer d.mu.Unlock()
+		for n := range uint64(10) {
+			d.bury(&Event{Position: n + 1, size: maxDeadBytes / 4}, DeadLetter{})
+		}
+		if len(d.dead) != 4 || d.dead[0].event.Position != 7 || d.graves != maxDeadBytes || d.n.dropped != 6 {
+			t.Errorf("%d dead letters of %d bytes, %d were dropped", len(d.dead), d.graves, d.n.dropped)
+		}
+		d.bury(&Event{Position: 11, size: 2 * maxDeadBytes}, DeadLetter{})
+		if len(d.dead) != 1 || d.dead[0].event.Position != 11 || d.graves != 2*maxDeadBytes {
+			t.Errorf("%d dead letters of %d bytes", len(d.dead), d.graves)
+		}
+		d.bury(&Event{Position: 12, size: 1}, DeadLetter{})
+		if len(d.dead) != 1 || d.dead[0].event.Position != 12 || d.graves != 1 {
+			t.Errorf("%d dead letters of %d bytes", len(d.dead), d.graves)
+		}
+	})
+}
+
+// Those that are told again are told oldest first, whenever an operator said so.
+func TestRetryDeadTwice(t *testing.T) {
+	withReceiver(t, DeliverySettings{Batch: 1}, func(t *testing.T, s *server, i *inbox) {
+		i.answers(poisonous(1, 2, 3))
+		s.happen(t, 3)
+		synctest.Wait()
+		i.answers(func(ctx context.Context, b EventBatch) error {
+			if b.Events[0].Position == 1 {
+				return &RejectedError{Status: 400, Err: errDown}
+			}
+			return errDown
+		})
+		s.registry.RetryDead(hookID)
+		synctest.Wait()
+		wantDead(t, s, 1) // 2 fails, and 3 waits for it
+		s.registry.RetryDead(hookID)
+		i.fails(nil)
+		time.Sleep(maxBackoff)
+		synctest.Wait()
+		if got, want := i.positions(), []uint64{2, 1, 3}; !slices.Equal(got, want) {
+			t.Errorf("told %v, want %v", got, want)
+		}
+	})
+}
+
+// Who rejects everything is left alone for a while, but not when an operator says
+// that it was mended.
+func TestRetryDeadAtOnce(t *testing.T) {
+	withReceiver(t, DeliverySettings{Batch: 1}, func(t *testing.T, s *server, i *inbox) {
+		i.fails(&RejectedError{Status: 404, Err: errDown})
+		s.happen(t, 3*patientFor)
+		time.Sleep(time.Minute)
+		synctest.Wait()
+		dead := len(s.status(t).Dead)
+		if dead <= patientFor || dead == 3*patientFor {
+			t.Fatalf("%d dead letters", dead)
+		}
+		i.fails(nil)
+		s.registry.RetryDead(hookID)
+		synctest.Wait()
+		if n := len(i.positions()); n != 3*patientFor {
+			t.Errorf("told %d", n)
+		}
 	})
 }

@@ -321,5 +321,5 @@ func (d *delivery) unload() {
 	} else {
 		d.queue = append(d.flight, d.queue...)
 	}
-	d.flight, d.attempt = nil, 0
+	d.flight = nil
 }
