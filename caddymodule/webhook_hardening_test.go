@@ -14,6 +14,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"sync"
 	"sync/atomic"
 	"testing"
 	"time"
@@ -366,5 +367,107 @@ func TestWebhookSignature(t *testing.T) {
 	}
 	if got := fmt.Sprint(h.Get("webhook-id"), h.Get("webhook-timestamp")); got != "msg_loFOjxBNrRLzqYUf1731705121" {
 		t.Errorf("headers %s", got)
+	}
+}
+
+// vanishing is a proxy whose connections of before can be made to lead nowhere.
+type vanishing struct {
+	net.Listener
+	to   string
+	mu   sync.Mutex
+	gone chan struct{} // closed: those of before have vanished
+}
+
+func newVanishing(t *testing.T, to string) *vanishing {
+	t.Helper()
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	v := &vanishing{Listener: l, to: to, gone: make(chan struct{})}
+	t.Cleanup(func() { _ = l.Close() })
+	go func() {
+		for {
+			conn, err := l.Accept()
+			if err != nil {
+				return
+			}
+			v.mu.Lock()
+			gone := v.gone
+			v.mu.Unlock()
+			onward, err := net.Dial("tcp", to)
+			if err != nil {
+				_ = conn.Close()
+				continue
+			}
+			go pipe(onward, conn, gone)
+			go pipe(conn, onward, gone)
+		}
+	}()
+	return v
+}
+
+// pipe copies until it is gone; then nothing arrives, and nobody is told.
+func pipe(to, from net.Conn, gone chan struct{}) {
+	defer from.Close()
+	buf := make([]byte, 4096)
+	for {
+		n, err := from.Read(buf)
+		if err != nil {
+			return
+		}
+		select {
+		case <-gone:
+		default:
+			_, _ = to.Write(buf[:n])
+		}
+	}
+}
+
+func (v *vanishing) vanish() {
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	close(v.gone)
+	v.gone = make(chan struct{})
+}
+
+// A receiver whose machine has gone, while another has taken over, says so on no
+// connection of before: that must not be tried again and again, whatever the
+// protocol.
+func TestVanishedConnection(t *testing.T) {
+	for _, http2 := range []bool{false, true} {
+		t.Run(fmt.Sprint("HTTP/2 ", http2), func(t *testing.T) {
+			var protocol atomic.Int32
+			server := httptest.NewUnstartedServer(http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) { protocol.Store(int32(r.ProtoMajor)) })) //nolint:gosec // 1 or 2
+			server.EnableHTTP2 = http2
+			server.StartTLS()
+			defer server.Close()
+			defer server.CloseClientConnections()
+			ca := filepath.Join(t.TempDir(), "ca.pem")
+			if err := os.WriteFile(ca, pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: server.Certificate().Raw}), 0o600); err != nil {
+				t.Fatal(err)
+			}
+			v := newVanishing(t, server.Listener.Addr().String())
+			w := provisioned(t, &Webhook{URL: "https://" + v.Addr().String(), CA: ca})
+			pings := w.client.Transport.(*http.Transport).HTTP2
+			if pings.SendPingTimeout+pings.PingTimeout > time.Minute {
+				t.Errorf("it may be found out after %v", pings.SendPingTimeout+pings.PingTimeout)
+			}
+			pings.SendPingTimeout /= 10
+			pings.PingTimeout /= 10
+			for range 2 {
+				if err := announceWithin(t, w, patience); err != nil {
+					t.Fatal(err)
+				}
+			}
+			if protocol.Load() != map[bool]int32{false: 1, true: 2}[http2] {
+				t.Errorf("HTTP/%d", protocol.Load())
+			}
+			v.vanish()
+			if err := announceWithin(t, w, 100*time.Millisecond); err == nil {
+				t.Error("it has arrived by a connection that leads nowhere")
+			}
+			soon(t, "another connection", func() bool { return announceWithin(t, w, time.Second) == nil })
+		})
 	}
 }
