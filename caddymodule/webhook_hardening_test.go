@@ -91,7 +91,7 @@ func TestWebhookAnswers(t *testing.T) {
 		{status: 503, retryAfter: "1.5", want: "retry"},
 		{status: 503, retryAfter: " 7 ", want: "retry", after: 7 * time.Second},
 		{status: 503, retryAfter: "2147483648", want: "retry", after: 1 << 31 * time.Second},
-		{status: 503, retryAfter: "99999999999999999999", want: "retry", after: math.MaxInt64 / time.Second * time.Second},
+		{status: 503, retryAfter: "99999999999999999999", want: "retry", after: time.Duration(math.MaxInt64).Truncate(time.Second)},
 		{status: 404, retryAfter: "60", want: "rejected"},
 		{status: 503, retryAfter: "soon", want: "retry"},
 		{status: 503, retryAfter: "Mon, 02 Jan 2006 15:04:05 GMT", want: "retry"},

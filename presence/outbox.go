@@ -247,7 +247,7 @@ func (o *outbox) halt(all []*delivery) {
 	cancel()
 	o.mu.Lock()
 	var calls []*call
-	var bursts []func()
+	bursts := make([]func(), 0, 2*len(all))
 	for _, d := range all {
 		d.stopped = true
 		d.wakeUp()
