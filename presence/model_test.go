@@ -123,7 +123,7 @@ type model struct {
 	inbox   *inbox            // of a receiver that is told everything
 	events  map[string]*Event // what was told, by id
 	another *transient
-	jumps   bool // there was a crash, and no number above those set aside yet
+	jumps   uint64 // crashes of which no number is above those set aside yet
 }
 
 // death is how a session must leave unless it returns.
@@ -323,7 +323,7 @@ func (m *model) do(a act) {
 	case "crash":
 		m.collect()
 		died := time.Now()
-		m.jumps = true
+		m.jumps++
 		m.die()
 		for id, encoded := range m.disk.records {
 			k := decoded[Record](encoded)
@@ -391,15 +391,19 @@ func (m *model) collect() {
 			continue
 		}
 		what := fmt.Sprint(c.Type, c.SessionID, c.Room, string(c.ClientData), c.UserSessions, c.ReasonName(), c.At.UnixNano())
-		jumped := len(m.log) > 0 && c.Seq != m.log[len(m.log)-1].Seq+1
+		jumped, crashes := false, uint64(0)
+		if len(m.log) > 0 {
+			last := m.log[len(m.log)-1].Seq
+			jumped, crashes = c.Seq != last+1, (c.Seq-last)/reserve
+		}
 		switch known, again := m.bySeq[c.Seq]; {
 		case again && known != what:
 			m.fail("seq %d was %s and is %s", c.Seq, known, what)
 		case again && m.before == 0 && m.crashes > 0: // told again
-		case jumped && (!m.jumps || c.Seq <= m.log[len(m.log)-1].Seq+reserve/2):
+		case jumped && (crashes < 1 || crashes > m.jumps): // or it goes back
 			m.fail("seq %d after %d", c.Seq, m.log[len(m.log)-1].Seq)
 		default:
-			m.jumps = m.jumps && !jumped // what was kept, but not told before the crash, comes first
+			m.jumps -= crashes // what was kept, but not told before the crash, comes first
 			m.bySeq[c.Seq] = what
 			m.log = append(m.log, c)
 			m.bury(&c)
