@@ -2,7 +2,7 @@
 //
 // Two brokers of one Caddy, of which one has such a webhook, take turns in short cells, in blocks of A B B A: whatever drifts
 // meanwhile, the machine or the memory of the processes, is in both alike. A block gives one ratio, and the blocks a median with
-// its 95 % interval. HOOK_BLOCKS (6) says how many: few show that nobody waits, 300 what it costs.
+// its 95 % interval. HOOK_BLOCKS (6) says how many: few show that nobody waits, 100 what it costs.
 
 import assert from 'node:assert/strict';
 import { readFileSync } from 'node:fs';
