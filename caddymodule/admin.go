@@ -30,6 +30,8 @@ func init() {
 //	POST   /stomp/brokers/{name}/publish
 //	GET    /stomp/brokers/{name}/webhooks
 //	POST   /stomp/brokers/{name}/webhooks/retry[?id=]
+//	GET    /stomp/brokers/{name}/webhooks/dead[?id=]
+//	DELETE /stomp/brokers/{name}/webhooks/dead[?id=][&event=]
 //	GET    /stomp/brokers/{name}/health/live
 //	GET    /stomp/brokers/{name}/health/ready
 //
@@ -57,6 +59,10 @@ func (adminAPI) Routes() []caddy.AdminRoute {
 		{Pattern: broker + "/publish", Handler: ofBroker(http.MethodPost, publish)},
 		{Pattern: broker + "/webhooks", Handler: ofBroker(http.MethodGet, listWebhooks)},
 		{Pattern: broker + "/webhooks/retry", Handler: ofBroker(http.MethodPost, retryWebhooks)},
+		{Pattern: broker + "/webhooks/dead", Handler: methods{
+			http.MethodGet:    withBroker(listDead),
+			http.MethodDelete: withBroker(discardDead),
+		}},
 		{Pattern: broker + "/health/live", Handler: ofBroker(http.MethodGet, isLive)},
 		{Pattern: broker + "/health/ready", Handler: ofBroker(http.MethodGet, isReady)},
 	}

@@ -108,7 +108,7 @@ func (r *running) collect(ch chan<- prometheus.Metric, broker string) {
 		send(descHookWait, prometheus.GaugeValue, float64(a.Pending), a.ID)
 		age := 0.0
 		if !a.Oldest.IsZero() {
-			age = time.Since(a.Oldest).Seconds()
+			age = max(0, time.Since(a.Oldest).Seconds()) // the clock may have been set back since it was stored
 		}
 		send(descHookAge, prometheus.GaugeValue, age, a.ID)
 		ch <- histogram(descHookTime, presence.CallBounds(), a.Calls, a.CallsSum, broker, a.ID)

@@ -11,6 +11,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"math"
 	"net"
 	"net/http"
 	"net/url"
@@ -140,6 +141,7 @@ func newWebhookClient(pool *x509.CertPool) *http.Client {
 			Proxy:                  http.ProxyFromEnvironment,
 			DialContext:            (&net.Dialer{Timeout: 10 * time.Second, KeepAlive: 30 * time.Second}).DialContext,
 			ForceAttemptHTTP2:      true,
+			HTTP2:                  &http.HTTP2Config{SendPingTimeout: 10 * time.Second, PingTimeout: 5 * time.Second}, // else one that leads nowhere is used for many minutes
 			TLSClientConfig:        &tls.Config{RootCAs: pool, MinVersion: tls.VersionTLS12},
 			TLSHandshakeTimeout:    10 * time.Second,
 			MaxResponseHeaderBytes: maxWebhookHeader,
@@ -205,6 +207,7 @@ func sign(h http.Header, keys [][]byte, id string, now time.Time, body []byte) {
 func webhookAnswer(resp *http.Response) error {
 	status := resp.StatusCode
 	err := fmt.Errorf("the receiver answered %d %s", status, http.StatusText(status))
+	after := retryAfterOf(resp.Header.Get("Retry-After"), time.Now())
 	switch {
 	case status >= 200 && status < 300:
 		return nil
@@ -213,9 +216,9 @@ func webhookAnswer(resp *http.Response) error {
 	case status < 200: // a protocol that nobody asked for
 		return err
 	case status < 400: // whoever mends the URL loses nothing
-		return fmt.Errorf("%w: redirects are not followed, configure the URL that it leads to", err)
+		return &presence.RetryError{After: after, Err: fmt.Errorf("%w: redirects are not followed, configure the URL that it leads to", err)}
 	case status == http.StatusTooManyRequests, status == http.StatusRequestTimeout, status >= 500:
-		return &presence.RetryError{After: retryAfterOf(resp.Header.Get("Retry-After"), time.Now()), Err: err}
+		return &presence.RetryError{After: after, Err: err}
 	default:
 		return &presence.RejectedError{Status: status, Err: err}
 	}
@@ -223,8 +226,10 @@ func webhookAnswer(resp *http.Response) error {
 
 // retryAfterOf reads a Retry-After (RFC 9110 section 10.2.3), 0 if it is none.
 func retryAfterOf(value string, now time.Time) time.Duration {
-	if seconds, err := strconv.ParseUint(value, 10, 31); err == nil {
-		return time.Duration(seconds) * time.Second
+	const most = math.MaxInt64 / uint64(time.Second)
+	seconds, err := strconv.ParseUint(value, 10, 64)
+	if err == nil || errors.Is(err, strconv.ErrRange) { // which is a long time, too
+		return time.Duration(min(seconds, most)) * time.Second //nolint:gosec // it fits
 	}
 	if at, err := http.ParseTime(value); err == nil {
 		return max(0, at.Sub(now))

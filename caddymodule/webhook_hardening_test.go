@@ -7,12 +7,14 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"math"
 	"net"
 	"net/http"
 	"net/http/httptest"
 	"os"
 	"path/filepath"
 	"strings"
+	"sync"
 	"sync/atomic"
 	"testing"
 	"time"
@@ -71,6 +73,7 @@ func TestWebhookAnswers(t *testing.T) {
 		{status: 202, want: "ok"},
 		{status: 204, want: "ok"},
 		{status: 301, want: "retry"},
+		{status: 302, retryAfter: "60", want: "retry", after: time.Minute},
 		{status: 304, want: "retry"},
 		{status: 400, want: "rejected"},
 		{status: 401, want: "rejected"},
@@ -83,7 +86,13 @@ func TestWebhookAnswers(t *testing.T) {
 		{status: 429, retryAfter: "120", want: "retry", after: 2 * time.Minute},
 		{status: 500, want: "retry"},
 		{status: 503, retryAfter: "-1", want: "retry"},
-		{status: 503, retryAfter: "99999999999999999999", want: "retry"},
+		{status: 503, retryAfter: "0", want: "retry"},
+		{status: 503, retryAfter: "+5", want: "retry"},
+		{status: 503, retryAfter: "1.5", want: "retry"},
+		{status: 503, retryAfter: " 7 ", want: "retry", after: 7 * time.Second},
+		{status: 503, retryAfter: "2147483648", want: "retry", after: 1 << 31 * time.Second},
+		{status: 503, retryAfter: "99999999999999999999", want: "retry", after: time.Duration(math.MaxInt64).Truncate(time.Second)},
+		{status: 404, retryAfter: "60", want: "rejected"},
 		{status: 503, retryAfter: "soon", want: "retry"},
 		{status: 503, retryAfter: "Mon, 02 Jan 2006 15:04:05 GMT", want: "retry"},
 		{status: 599, want: "retry"},
@@ -111,8 +120,17 @@ func TestWebhookAnswers(t *testing.T) {
 		}
 	}
 	now := time.Date(2030, 1, 2, 3, 4, 5, 0, time.UTC)
-	if got := retryAfterOf("Wed, 02 Jan 2030 03:05:05 GMT", now); got != time.Minute {
-		t.Errorf("a date a minute ahead is %v", got)
+	for date, want := range map[string]time.Duration{
+		"Wed, 02 Jan 2030 03:05:05 GMT":     time.Minute,
+		"Wednesday, 02-Jan-30 03:05:05 GMT": time.Minute,
+		"Wed Jan  2 03:05:05 2030":          time.Minute,
+		"Wed, 02 Jan 2030 03:03:05 GMT":     0,
+		"Fri, 31 Dec 9999 23:59:59 GMT":     math.MaxInt64,
+		"2030-01-02T03:05:05Z":              0,
+	} {
+		if got := retryAfterOf(date, now); got != want {
+			t.Errorf("%s is %v, want %v", date, got, want)
+		}
 	}
 }
 
@@ -349,5 +367,107 @@ func TestWebhookSignature(t *testing.T) {
 	}
 	if got := fmt.Sprint(h.Get("webhook-id"), h.Get("webhook-timestamp")); got != "msg_loFOjxBNrRLzqYUf1731705121" {
 		t.Errorf("headers %s", got)
+	}
+}
+
+// vanishing is a proxy whose connections of before can be made to lead nowhere.
+type vanishing struct {
+	net.Listener
+	to   string
+	mu   sync.Mutex
+	gone chan struct{} // closed: those of before have vanished
+}
+
+func newVanishing(t *testing.T, to string) *vanishing {
+	t.Helper()
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	v := &vanishing{Listener: l, to: to, gone: make(chan struct{})}
+	t.Cleanup(func() { _ = l.Close() })
+	go func() {
+		for {
+			conn, err := l.Accept()
+			if err != nil {
+				return
+			}
+			v.mu.Lock()
+			gone := v.gone
+			v.mu.Unlock()
+			onward, err := net.Dial("tcp", to)
+			if err != nil {
+				_ = conn.Close()
+				continue
+			}
+			go pipe(onward, conn, gone)
+			go pipe(conn, onward, gone)
+		}
+	}()
+	return v
+}
+
+// pipe copies until it is gone; then nothing arrives, and nobody is told.
+func pipe(to, from net.Conn, gone chan struct{}) {
+	defer from.Close()
+	buf := make([]byte, 4096)
+	for {
+		n, err := from.Read(buf)
+		if err != nil {
+			return
+		}
+		select {
+		case <-gone:
+		default:
+			_, _ = to.Write(buf[:n])
+		}
+	}
+}
+
+func (v *vanishing) vanish() {
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	close(v.gone)
+	v.gone = make(chan struct{})
+}
+
+// A receiver whose machine has gone, while another has taken over, says so on no
+// connection of before: that must not be tried again and again, whatever the
+// protocol.
+func TestVanishedConnection(t *testing.T) {
+	for _, http2 := range []bool{false, true} {
+		t.Run(fmt.Sprint("HTTP/2 ", http2), func(t *testing.T) {
+			var protocol atomic.Int32
+			server := httptest.NewUnstartedServer(http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) { protocol.Store(int32(r.ProtoMajor)) })) //nolint:gosec // 1 or 2
+			server.EnableHTTP2 = http2
+			server.StartTLS()
+			defer server.Close()
+			defer server.CloseClientConnections()
+			ca := filepath.Join(t.TempDir(), "ca.pem")
+			if err := os.WriteFile(ca, pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: server.Certificate().Raw}), 0o600); err != nil {
+				t.Fatal(err)
+			}
+			v := newVanishing(t, server.Listener.Addr().String())
+			w := provisioned(t, &Webhook{URL: "https://" + v.Addr().String(), CA: ca})
+			pings := w.client.Transport.(*http.Transport).HTTP2
+			if pings.SendPingTimeout+pings.PingTimeout > time.Minute {
+				t.Errorf("it may be found out after %v", pings.SendPingTimeout+pings.PingTimeout)
+			}
+			pings.SendPingTimeout /= 10
+			pings.PingTimeout /= 10
+			for range 2 {
+				if err := announceWithin(t, w, patience); err != nil {
+					t.Fatal(err)
+				}
+			}
+			if protocol.Load() != map[bool]int32{false: 1, true: 2}[http2] {
+				t.Errorf("HTTP/%d", protocol.Load())
+			}
+			v.vanish()
+			if err := announceWithin(t, w, 100*time.Millisecond); err == nil {
+				t.Error("it has arrived by a connection that leads nowhere")
+			}
+			soon(t, "another connection", func() bool { return announceWithin(t, w, time.Second) == nil })
+		})
 	}
 }

@@ -77,6 +77,9 @@ func TestWebhookRemoved(t *testing.T) {
 	if left := live(t, "chat").registry.Announcers(); len(left) != 0 {
 		t.Errorf("left are %+v", left)
 	}
+	if values, _ := gather(t); len(values) == 0 || strings.Contains(fmt.Sprint(values), h.URL) {
+		t.Errorf("metrics: %v", values)
+	}
 
 	// and again, with one that works
 	h.says(nil)

@@ -3,6 +3,7 @@
 // HOOK_OUTAGE (0) says for how many seconds at least they misbehave.
 
 import assert from 'node:assert/strict';
+import { createServer, request as httpRequest } from 'node:http';
 import { after, before, describe, test } from 'node:test';
 import { come, comeAndGo, configuration, leftOf, newSecret, plain, secret, startCaddy, webhookOf } from './lib/hooked.mjs';
 import { StompClient } from './lib/stomp-client.mjs';
@@ -161,6 +162,31 @@ describe('receivers that misbehave', () => {
     await stays.disconnect();
     assert.deepEqual(caddy.complaints(), []);
   });
+});
+
+test('proxies are those of the environment', { timeout: 120_000 }, async (t) => {
+  const [behind, near] = [await WebhookSink.start({ secret }), await WebhookSink.start({ secret })];
+  const asked = [];
+  const proxy = createServer((request, response) => {
+    asked.push(request.url);
+    const onward = httpRequest(behind.url, { method: request.method, headers: request.headers }, (answer) => answer.pipe(response.writeHead(answer.statusCode)));
+    request.pipe(onward.on('error', () => response.destroy()));
+  });
+  await new Promise((resolve) => proxy.listen(0, '127.0.0.1', resolve));
+  const url = 'http://app.test/hooks'; // nobody knows where that is
+  const caddy = await startCaddy([[url], [near.url]], { env: { HTTP_PROXY: `http://127.0.0.1:${proxy.address().port}` } });
+  t.after(async () => {
+    await caddy.remove();
+    proxy.close();
+    proxy.closeAllConnections();
+    for (const sink of [behind, near]) await sink.remove();
+  });
+  const session = await comeAndGo(caddy, 'somebody');
+  for (const sink of [behind, near]) {
+    await sink.has('left', leftOf(session));
+    assert.deepEqual(sink.wrong, []);
+  }
+  assert.deepEqual([...new Set(asked)], [url], 'what is near needs none');
 });
 
 describe('secrets', () => {

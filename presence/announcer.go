@@ -201,3 +201,8 @@ func setOf(t Type) typeSet {
 }
 
 func (s typeSet) has(t Type) bool { return s&setOf(t) != 0 }
+
+// list is the set as a list.
+func (s typeSet) list() []Type {
+	return slices.DeleteFunc(EventTypes(), func(t Type) bool { return !s.has(t) })
+}

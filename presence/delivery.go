@@ -14,7 +14,7 @@ type delivery struct {
 	id       string
 	guest    Announcer
 	settings DeliverySettings
-	types    typeSet
+	wants    wants
 	circuit  *Circuit
 	slots    chan struct{}
 
@@ -44,46 +44,40 @@ type delivery struct {
 	drops, rejects burst
 }
 
-// buried is a dead letter with its event.
-type buried struct {
-	event *Event
-	DeadLetter
-}
-
-// The bounds of the dead letters of an announcer; beyond, the oldest are dropped.
-const (
-	maxDead      = 1000
-	maxDeadBytes = 16 << 20
-)
-
 // patientFor is how many dead letters in a row make no pause: a batch full of
 // them is looked through at once, a receiver that rejects everything is not
 // flooded.
 const patientFor = 8
 
-// configure puts settings in force. With o.mu held.
-func (d *delivery) configure(c AnnouncerConfig) {
+func newDelivery(o *outbox, id string) *delivery {
+	d := &delivery{outbox: o, id: id, circuit: new(Circuit), wake: make(chan struct{}, 1)}
+	d.drops.log = func(n int) func() {
+		return d.warn("events were given up: the announcer does not keep up", "announcer", d.id, "dropped", n)
+	}
+	d.rejects.log = func(n int) func() {
+		return d.warn("the announcer rejects events; they are dead letters", "announcer", d.id, "rejected", n, "error", d.lastErr)
+	}
+	return d
+}
+
+// configure puts settings in force, for what happens after a position. With o.mu
+// held.
+func (d *delivery) configure(c AnnouncerConfig, position uint64) {
 	d.guest, d.settings, d.slots = c.Announcer, c.WithDefaults(), c.Slots
-	d.types = typesOf(d.settings.Types...)
+	d.want(typesOf(d.settings.Types...), position)
 	d.leaving, d.off = false, nil
-	switch {
-	case c.Circuit != nil:
+	if c.Circuit != nil {
 		d.circuit = c.Circuit
-	case d.circuit == nil:
-		d.circuit = new(Circuit)
-	}
-	d.drops.log = func(n int) {
-		d.logger.Warn("events were given up: the announcer does not keep up", "announcer", d.id, "dropped", n)
-	}
-	d.rejects.log = func(n int) {
-		d.logger.Warn("the announcer rejects events; they are dead letters", "announcer", d.id, "rejected", n, "error", d.lastErr)
-	}
-	if d.wake == nil {
-		d.wake = make(chan struct{}, 1)
 	}
 	d.bound()
 	d.hasten() // what was wrong may have been mended
 	d.start()
+}
+
+// want has other types told of what happens after a position. With o.mu held.
+func (d *delivery) want(types typeSet, after uint64) {
+	d.wants.forget(d.cursor())
+	d.wants.change(types, after)
 }
 
 // hold counts an event. With o.mu held.
@@ -156,56 +150,42 @@ func (d *delivery) giveUp(events []*Event) {
 	}
 }
 
-// drop forgets everything. With o.mu held.
-func (d *delivery) drop() {
+// drop forgets everything. It returns what logs, without the lock, what was lost,
+// with as many as were yet to come. With o.mu held.
+func (d *delivery) drop(coming int) (say func()) {
+	say = func() {}
+	if n, dead := d.count()+coming, len(d.dead); n+dead > 0 {
+		say = d.warn("an announcer is not configured any more; what it was not told is dropped", "announcer", d.id, "dropped", n, "dead_letters", dead)
+	}
 	d.let(slices.Concat(d.flight, d.again, d.queue))
 	for _, b := range d.dead {
 		d.release(b.event)
 	}
 	d.queue, d.again, d.flight, d.dead = nil, nil, nil, nil
+	return say
 }
 
-// bury makes an event a dead letter. With o.mu held.
-func (d *delivery) bury(e *Event, letter DeadLetter) {
-	e.holders++
-	d.graves += e.size
-	d.dead = append(d.dead, buried{e, letter})
-	for len(d.dead) > maxDead || d.graves > maxDeadBytes && len(d.dead) > 1 {
-		oldest := d.dead[0].event
-		d.dead = slices.Delete(d.dead, 0, 1)
-		d.graves -= oldest.size
-		d.n.dropped++
-		d.drops.add(1, d.outbox)
-		d.release(oldest)
+// cursor is the position up to which all is told or given up, but for dead
+// letters. With o.mu held.
+func (d *delivery) cursor() uint64 {
+	switch {
+	case len(d.flight) > 0 && !d.retold:
+		return d.flight[0].Position - 1
+	case len(d.queue) > 0:
+		return d.queue[0].Position - 1
+	default:
+		return d.last
 	}
-}
-
-// exhume has the dead letters tried again. With o.mu held.
-func (d *delivery) exhume() int {
-	n := len(d.dead)
-	for _, b := range d.dead {
-		d.bytes += b.event.size
-		d.again = append(d.again, b.event)
-	}
-	d.dead, d.graves, d.row, d.until, d.dirty = nil, 0, 0, time.Time{}, true
-	slices.SortFunc(d.again, byPosition)
-	d.wakeUp()
-	d.start()
-	return n
 }
 
 // state is what is kept. With o.mu held.
 func (d *delivery) state() *AnnouncerState {
-	s := &AnnouncerState{ID: d.id, Cursor: d.last}
-	flight, again := d.flight, d.again
+	s := &AnnouncerState{ID: d.id, Cursor: d.cursor()}
+	d.wants.forget(s.Cursor)
+	s.Wanted = d.wants.kept()
+	again := d.again
 	if d.retold {
-		flight, again = nil, slices.Concat(flight, again)
-	}
-	switch {
-	case len(flight) > 0:
-		s.Cursor = flight[0].Position - 1
-	case len(d.queue) > 0:
-		s.Cursor = d.queue[0].Position - 1
+		again = slices.Concat(d.flight, again)
 	}
 	for _, e := range again {
 		s.Dead = append(s.Dead, DeadLetter{Position: e.Position, Again: true})
@@ -341,5 +321,5 @@ func (d *delivery) unload() {
 	} else {
 		d.queue = append(d.flight, d.queue...)
 	}
-	d.flight, d.attempt = nil, 0
+	d.flight = nil
 }

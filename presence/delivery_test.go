@@ -169,7 +169,7 @@ func TestDeliveryBisects(t *testing.T) {
 				var dead []uint64
 				for _, d := range st.Dead {
 					dead = append(dead, d.Position)
-					if d.Status != 400 || d.Error != "the receiver answered 400" || d.ID != fmt.Sprintf("%s-%d", streamName, d.Position) || d.Type != Joined {
+					if d.Letter.Position != d.Position || d.Letter.Status != 400 || d.Letter.Error != "the receiver answered 400" || d.ID() != fmt.Sprintf("%s-%d", streamName, d.Position) || d.Type != Joined {
 						t.Errorf("dead letter %+v", d)
 					}
 				}

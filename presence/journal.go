@@ -31,6 +31,18 @@ func newJournal(store Store) *journal {
 	return &journal{store: store, dirty: make(map[string]bool), hurry: make(chan struct{})}
 }
 
+// events are those of the changes that are not told yet, in order. With r.mu held.
+func (j *journal) events() (events []*Event) {
+	for _, changes := range [][]Change{j.written, j.changes} {
+		for i := range changes {
+			if e := changes[i].event; e != nil {
+				events = append(events, e)
+			}
+		}
+	}
+	return events
+}
+
 // hasten has the writer gather no longer. With r.mu held.
 func (j *journal) hasten() {
 	select {

@@ -2,7 +2,6 @@ package presence
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"slices"
 	"strings"
@@ -66,7 +65,7 @@ var acts = []string{
 	"connect", "connect", "connect", "register", "register", "join", "join", "part", "ask",
 	"lose", "lose", "close", "disconnect", "silent", "resume", "resume", "resume", "resume slowly", "try slowly", "take over", "old token", "kick", "late end",
 	"configure", "slow", "fast", "crash", "crash while writing", "restart", "pass",
-	"receiver hangs", "receiver fails", "receiver rejects", "receiver works", "reload",
+	"receiver hangs", "receiver fails", "receiver rejects", "receiver works", "reload", "reload another", "reload another",
 }
 
 const tabs = 5
@@ -121,9 +120,10 @@ type model struct {
 	before  int               // how many of told.all() were looked at
 	wrong   error
 	crashes int
-	inbox   *inbox          // of a receiver that is told everything
-	events  map[string]bool // the ids of what was told
-	jumps   bool            // there was a crash, and no number above those set aside yet
+	inbox   *inbox            // of a receiver that is told everything
+	events  map[string]*Event // what was told, by id
+	another *transient
+	jumps   uint64 // crashes of which no number is above those set aside yet
 }
 
 // death is how a session must leave unless it returns.
@@ -163,15 +163,13 @@ func (m *model) watch() {
 }
 
 func newModel(t *testing.T, settings Settings) *model {
-	m := &model{t: t, bySeq: make(map[uint64]string), deaths: make(map[string]death), inbox: new(inbox), events: make(map[string]bool)}
-	m.computer = &computer{disk: newMemoryStore(), settings: settings, announcers: []AnnouncerConfig{m.inbox.config(modelDelivery)}}
+	m := &model{t: t, bySeq: make(map[uint64]string), deaths: make(map[string]death), inbox: new(inbox), events: make(map[string]*Event), another: new(transient)}
+	m.computer = &computer{disk: newMemoryStore(), settings: settings, logged: new(logLines)}
+	m.announcers = m.configured()
 	m.boot(t)
 	m.watch()
 	return m
 }
-
-// modelDelivery gives nothing up.
-var modelDelivery = DeliverySettings{Types: allEvents, Batch: 3, Timeout: 3 * time.Second}
 
 func (m *model) stop() {
 	m.store.hook(nil)
@@ -308,24 +306,28 @@ func (m *model) do(a act) {
 	case "fast":
 		m.store.hook(nil)
 	case "receiver hangs":
-		m.inbox.hangs()
+		m.receiver(a.N).hangs()
 	case "receiver fails":
-		m.inbox.fails(errDown)
+		m.receiver(a.N).fails(errDown)
 	case "receiver rejects":
-		m.inbox.answers(func(_ context.Context, b EventBatch) error {
+		m.receiver(a.N).answers(func(_ context.Context, b EventBatch) error {
 			if slices.ContainsFunc(b.Events, func(e *Event) bool { return e.Position%7 == 0 }) {
 				return &RejectedError{Status: 422, Err: errDown}
 			}
 			return nil
 		})
 	case "receiver works":
-		m.inbox.fails(nil)
-		m.registry.RetryDead(hookID)
+		m.receiver(a.N).fails(nil)
+		m.registry.RetryDead([]string{hookID, anotherID}[a.N%2])
 	case "reload":
-		m.announcers = []AnnouncerConfig{m.inbox.config(modelDelivery)}
-		m.registry.SetAnnouncers(m.announcers)(m.t.Context())
+		m.reload()
+	case "reload another":
+		m.another.types = [][]Type{nil, {Joined, Left}, {Updated, Left}}[a.N%3]
+		m.reload()
 	case "crash while writing":
-		m.announcers[0].Announcer.(*receiver).die()
+		for _, config := range m.announcers {
+			config.Announcer.(*receiver).die()
+		}
 		// the batch under way is durable, and nobody has been told of it
 		written := false
 		m.store.hook(func(*Batch) error {
@@ -339,7 +341,7 @@ func (m *model) do(a act) {
 	case "crash":
 		m.collect()
 		died := time.Now()
-		m.jumps = true
+		m.jumps++
 		m.die()
 		for id, encoded := range m.disk.records {
 			k := decoded[Record](encoded)
@@ -359,7 +361,7 @@ func (m *model) do(a act) {
 			m.deaths[s.ID()] = death{stomp.ReasonServerShutdown, died, died.Add(time.Second)}
 		}
 		m.exit()
-		m.announcers = []AnnouncerConfig{m.inbox.config(modelDelivery)}
+		m.announcers = m.configured()
 		m.collect()
 		m.reboot()
 	}
@@ -401,21 +403,25 @@ func (m *model) collect() {
 	}
 	for _, c := range all[m.before:] {
 		if c.event != nil {
-			m.events[c.event.ID()] = true
+			m.events[c.event.ID()] = c.event
 		}
 		if c.Seq == 0 {
 			continue
 		}
 		what := fmt.Sprint(c.Type, c.SessionID, c.Room, string(c.ClientData), c.UserSessions, c.ReasonName(), c.At.UnixNano())
-		jumped := len(m.log) > 0 && c.Seq != m.log[len(m.log)-1].Seq+1
+		jumped, crashes := false, uint64(0)
+		if len(m.log) > 0 {
+			last := m.log[len(m.log)-1].Seq
+			jumped, crashes = c.Seq != last+1, (c.Seq-last)/reserve
+		}
 		switch known, again := m.bySeq[c.Seq]; {
 		case again && known != what:
 			m.fail("seq %d was %s and is %s", c.Seq, known, what)
 		case again && m.before == 0 && m.crashes > 0: // told again
-		case jumped && (!m.jumps || c.Seq <= m.log[len(m.log)-1].Seq+reserve/2):
+		case jumped && (crashes < 1 || crashes > m.jumps): // or it goes back
 			m.fail("seq %d after %d", c.Seq, m.log[len(m.log)-1].Seq)
 		default:
-			m.jumps = m.jumps && !jumped // what was kept, but not told before the crash, comes first
+			m.jumps -= crashes // what was kept, but not told before the crash, comes first
 			m.bySeq[c.Seq] = what
 			m.log = append(m.log, c)
 			m.bury(&c)
@@ -563,7 +569,9 @@ func unordered(p *picture, views []*View) error {
 func (m *model) finish() error {
 	m.store.hook(nil)
 	m.inbox.fails(nil)
+	m.another.fails(nil)
 	m.registry.RetryDead(hookID)
+	m.registry.RetryDead(anotherID)
 	time.Sleep(resubscribeWithin + time.Second)
 	settle()
 	if err := m.compare(); err != nil {
@@ -590,6 +598,9 @@ func (m *model) finish() error {
 	if err := m.delivered(); err != nil {
 		return err
 	}
+	if err := m.another.delivered(m.events, m.logged.with("not configured any more")); err != nil {
+		return fmt.Errorf("another receiver: %w", err)
+	}
 	m.disk.mu.Lock()
 	defer m.disk.mu.Unlock()
 	if n := len(m.disk.events); n != 0 {
@@ -597,45 +608,6 @@ func (m *model) finish() error {
 	}
 	if n := len(m.disk.records) - len(m.registry.entries); n != 0 {
 		return fmt.Errorf("%d records too many are kept", n)
-	}
-	return nil
-}
-
-// delivered: the receiver has everything that was told, in order but for what it
-// rejected at first, and each event is the same each time that it comes.
-func (m *model) delivered() error {
-	bodies := make(map[string]string)
-	seqs := make(map[uint64]bool)
-	rejected := make(map[uint64]bool)
-	for _, try := range m.inbox.all() {
-		if _, ok := errors.AsType[*RejectedError](try.err); ok && len(try.Events) == 1 {
-			rejected[try.Events[0].Position] = true
-		}
-	}
-	last := uint64(0)
-	for _, e := range m.inbox.taken {
-		body := string(e.JSON())
-		switch known, again := bodies[e.ID()]; {
-		case again && known != body:
-			return fmt.Errorf("event %s was %s and is %s", e.ID(), known, body)
-		case again:
-			continue
-		case e.Position < last && !rejected[e.Position]:
-			return fmt.Errorf("event %s came after %d", e.ID(), last)
-		}
-		last = max(last, e.Position)
-		bodies[e.ID()] = body
-		seqs[decoded[struct{ Seq uint64 }](e.JSON()).Seq] = true
-	}
-	for id := range m.events {
-		if bodies[id] == "" {
-			return fmt.Errorf("event %s was told to the listener, and not to the receiver", id)
-		}
-	}
-	for _, c := range m.log {
-		if !seqs[c.Seq] {
-			return fmt.Errorf("seq %d, %s of %s, was not told to the receiver", c.Seq, c.Type, c.SessionID)
-		}
 	}
 	return nil
 }

@@ -19,11 +19,12 @@ type outbox struct {
 	mu         sync.Mutex
 	logger     *slog.Logger
 	deliveries []*delivery
-	last       uint64    // position of the last event that was added
-	gone       []uint64  // are in the store, and nobody needs them
-	dirty      bool      // the store does not know all
-	saved      time.Time // when it last knew all
-	closing    bool      // nothing is put off any more
+	last       uint64        // position of the last event that was added
+	added      chan struct{} // closed, and gone, with the next event; nil: nobody waits for it
+	gone       []uint64      // are in the store, and nobody needs them
+	dirty      bool          // the store does not know all
+	saved      time.Time     // when it last knew all
+	closing    bool          // nothing is put off any more
 }
 
 // saveEvery is how long what announcers have been told may go unwritten: after a
@@ -39,6 +40,13 @@ func (o *outbox) setLogger(l *slog.Logger) {
 	o.logger = l
 }
 
+// warn returns what logs a warning, without the lock: a log may hang. With o.mu
+// held.
+func (o *outbox) warn(message string, args ...any) func() {
+	logger := o.logger
+	return func() { logger.Warn(message, args...) }
+}
+
 // add takes an event that is told now.
 func (o *outbox) add(e *Event) {
 	o.mu.Lock()
@@ -46,11 +54,15 @@ func (o *outbox) add(e *Event) {
 	o.last = e.Position
 	e.holders++ // while it is handed out
 	for _, d := range o.deliveries {
-		if !d.leaving && d.types.has(e.Type) {
+		if d.wants.has(e) {
 			d.add(e)
 		}
 	}
 	o.release(e)
+	if o.added != nil {
+		close(o.added)
+		o.added = nil
+	}
 	o.dirty = true
 }
 
@@ -135,8 +147,8 @@ func byPosition(a, b *Event) int {
 }
 
 // restore goes on with what a store has kept: announcers that are configured are
-// told what they were not told yet.
-func (o *outbox) restore(kept *Kept) {
+// told what they were not told yet. It returns what there is to be logged.
+func (o *outbox) restore(kept *Kept) (lost []func()) {
 	o.mu.Lock()
 	defer o.mu.Unlock()
 	o.last = kept.Meta.Position
@@ -145,111 +157,37 @@ func (o *outbox) restore(kept *Kept) {
 		for _, letter := range state.Dead {
 			dead[letter.Position] = letter
 		}
+		wanted := wantsOf(state.Wanted)
 		d := o.find(state.ID)
-		pending := 0
+		configured := d != nil
+		if !configured {
+			d = newDelivery(o, state.ID)
+		}
 		for _, e := range kept.Events {
 			letter, isDead := dead[e.Position]
 			switch {
-			case d == nil:
-				if isDead || e.Position > state.Cursor {
-					pending++
-				}
 			case isDead && letter.Again:
 				d.hold(e)
 				d.again = append(d.again, e)
 			case isDead:
 				d.bury(e, letter)
-			case e.Position > state.Cursor && d.types.has(e.Type):
+			case e.Position > state.Cursor && wanted.has(e):
 				d.hold(e)
 				d.queue = append(d.queue, e)
 			}
 		}
-		if d == nil {
-			if pending > 0 {
-				o.logger.Warn("an announcer is not configured any more; what it was not told is dropped", "announcer", state.ID, "dropped", pending)
-			}
+		if !configured {
+			lost = append(lost, d.drop(0))
 			continue
 		}
+		types := d.wants.now()
+		d.wants = wanted
+		d.want(types, o.last)
 		d.bound()
 		d.start()
 	}
 	o.dirty = true
-}
-
-// SetAnnouncers puts announcers in force. Those that are known, by their IDs, go
-// on with what waits for them; new ones begin with what happens from now on. The
-// function that is returned is called to let go of those of before: it waits until
-// those that are not configured any more have been told what was left, or ctx ends,
-// and a second at most for calls of the others, and cuts off what is left then.
-func (r *Registry) SetAnnouncers(announcers []AnnouncerConfig) (settle func(context.Context)) {
-	r.mu.Lock() // which orders it with changes
-	defer r.mu.Unlock()
-	return r.outbox.configure(announcers)
-}
-
-func (o *outbox) configure(announcers []AnnouncerConfig) (settle func(context.Context)) {
-	o.mu.Lock()
-	defer o.mu.Unlock()
-	var calls []*call
-	for _, d := range o.deliveries {
-		d.leaving = true
-		if d.call != nil {
-			calls = append(calls, d.call)
-		}
-	}
-	var wanted typeSet
-	for _, c := range announcers {
-		d := o.find(c.ID())
-		if d == nil {
-			d = &delivery{outbox: o, id: c.ID()}
-			o.deliveries = append(o.deliveries, d)
-		}
-		d.configure(c)
-		wanted |= d.types
-	}
-	o.wanted.Store(uint32(wanted))
-	o.dirty = true
-	var leaving []*delivery
-	for _, d := range o.deliveries {
-		if d.leaving {
-			leaving = append(leaving, d)
-			d.hasten()
-		}
-	}
-	return func(ctx context.Context) {
-		o.dismiss(ctx, leaving)
-		ctx, cancel := context.WithTimeout(ctx, callGrace)
-		defer cancel()
-		for _, c := range calls {
-			c.finish(ctx)
-		}
-	}
-}
-
-// dismiss waits until deliveries have nothing left to tell, and forgets them.
-func (o *outbox) dismiss(ctx context.Context, leaving []*delivery) {
-	if len(leaving) == 0 {
-		return
-	}
-	for _, d := range leaving {
-		d.await(ctx)
-	}
-	o.halt(leaving)
-	o.mu.Lock()
-	defer o.mu.Unlock()
-	for _, d := range leaving {
-		if !d.leaving { // it was configured again
-			d.stopped = false
-			d.start()
-			continue
-		}
-		if n, dead := d.count(), len(d.dead); n+dead > 0 {
-			o.logger.Warn("an announcer is not configured any more; what it was not told is dropped", "announcer", d.id, "dropped", n, "dead_letters", dead)
-		}
-		d.drop()
-		o.deliveries = slices.DeleteFunc(o.deliveries, func(other *delivery) bool { return other == d })
-	}
-	o.dirty = true
+	return lost
 }
 
 // StopAnnouncers is called when the registry ends. If what waits is kept in a
@@ -283,11 +221,16 @@ func (r *Registry) StopAnnouncers(ctx context.Context) {
 // lose says what the end of the process takes with it.
 func (o *outbox) lose() {
 	o.mu.Lock()
-	defer o.mu.Unlock()
+	logger := o.logger
+	lost := make(map[string]int)
 	for _, d := range o.deliveries {
 		if n := d.count(); n > 0 {
-			o.logger.Warn("the announcer could not be told all before the end", "announcer", d.id, "dropped", n)
+			lost[d.id] = n
 		}
+	}
+	o.mu.Unlock()
+	for id, n := range lost {
+		logger.Warn("the announcer could not be told all before the end", "announcer", id, "dropped", n)
 	}
 }
 
@@ -304,16 +247,19 @@ func (o *outbox) halt(all []*delivery) {
 	cancel()
 	o.mu.Lock()
 	var calls []*call
+	bursts := make([]func(), 0, 2*len(all))
 	for _, d := range all {
 		d.stopped = true
 		d.wakeUp()
-		d.drops.report()
-		d.rejects.report()
+		bursts = append(bursts, d.drops.report(), d.rejects.report())
 		if d.call != nil {
 			calls = append(calls, d.call)
 		}
 	}
 	o.mu.Unlock()
+	for _, say := range bursts {
+		say()
+	}
 	for _, c := range calls {
 		c.finish(ctx)
 	}

@@ -138,7 +138,7 @@ func TestAnnouncerRemoved(t *testing.T) {
 					i.fails(nil)
 				}
 				other := new(inbox)
-				settle := s.registry.SetAnnouncers([]AnnouncerConfig{{Announcer: &receiver{inbox: other, id: "other"}, DeliverySettings: DeliverySettings{Types: []Type{Joined}}}})
+				settle := s.registry.SetAnnouncers([]AnnouncerConfig{another(other, Joined)})
 				s.happen(t, 2) // not for the one that is gone
 				ctx, cancel := context.WithTimeout(t.Context(), 3*time.Second)
 				defer cancel()
@@ -317,7 +317,7 @@ func TestDeadLettersOutliveACrash(t *testing.T) {
 		c.boot(t)
 		synctest.Wait()
 		st := c.status(t)
-		if len(st.Dead) != 2 || counted(st.Dead[0].Position) != 2 || st.Dead[1].Status != 400 || st.Pending != 0 {
+		if len(st.Dead) != 2 || counted(st.Dead[0].Position) != 2 || st.Dead[1].Letter.Status != 400 || st.Pending != 0 {
 			t.Errorf("after the crash: %+v", st)
 		}
 		i.fails(errDown)
@@ -348,17 +348,13 @@ func TestStoreOfAnotherConfiguration(t *testing.T) {
 		c.happen(t, 3)
 		settle()
 		c.die()
-		log, other := new(logLines), new(inbox)
-		c.announcers = []AnnouncerConfig{{Announcer: &receiver{inbox: other, id: "other"}, DeliverySettings: DeliverySettings{Types: []Type{Joined}}}}
-		c.server = newServerWith(t, c.settings, registryItself)
-		c.registry.SetLogger(log.logger())
-		c.store = c.disk.open()
-		c.registry.SetAnnouncers(c.announcers)
-		c.registry.Open(c.store)
+		other := new(inbox)
+		c.announcers, c.logged = []AnnouncerConfig{another(other, Joined)}, new(logLines)
+		c.boot(t)
 		c.happen(t, 1)
 		settle()
 		wantPositions(t, other, 4, 4)
-		if logged := log.with("not configured any more"); len(logged) != 1 || !strings.Contains(logged[0], "dropped=3") || !strings.Contains(logged[0], hookID) {
+		if logged := c.logged.with("not configured any more"); len(logged) != 1 || !strings.Contains(logged[0], "dropped=3 dead_letters=0") || !strings.Contains(logged[0], hookID) {
 			t.Errorf("logged %q", logged)
 		}
 		time.Sleep(2 * aliveEvery)

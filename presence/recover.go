@@ -96,7 +96,9 @@ func (r *Registry) restore(kept *Kept) {
 	r.stream, r.key = kept.Meta.Stream, kept.Meta.Key
 	r.seq, r.told = max(kept.Meta.Seq, kept.Meta.Reserved), kept.Meta.Announced
 	r.position = kept.Meta.Position + (r.seq - kept.Meta.Seq) // what was told while the store failed had numbers, too
-	r.outbox.restore(kept)
+	for _, say := range r.outbox.restore(kept) {
+		r.logs.do(say)
+	}
 	now := time.Now()
 	until := now.Add(r.settings.Load().RecoveryGrace)
 	// those who were there first come first

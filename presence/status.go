@@ -42,7 +42,7 @@ type burst struct {
 	n      int
 	logged time.Time
 	timer  *time.Timer
-	log    func(n int) // with outbox.mu held
+	log    func(n int) (say func()) // with outbox.mu held, but say
 }
 
 const (
@@ -55,23 +55,27 @@ func (b *burst) add(n int, o *outbox) {
 	if b.n += n; b.timer == nil {
 		b.timer = time.AfterFunc(max(burstGathers, time.Until(b.logged.Add(burstEvery))), func() {
 			o.mu.Lock()
-			defer o.mu.Unlock()
-			b.report()
+			say := b.report()
+			o.mu.Unlock()
+			say()
 		})
 	}
 }
 
-// report logs what was counted since the last time. With outbox.mu held.
-func (b *burst) report() {
+// report returns what logs, without the lock, what was counted since the last
+// time. With outbox.mu held.
+func (b *burst) report() (say func()) {
+	say = func() {}
 	if b.timer == nil {
-		return
+		return say
 	}
 	b.timer.Stop()
 	b.timer = nil
 	if b.n > 0 {
-		b.log(b.n)
+		say = b.log(b.n)
 	}
 	b.n, b.logged = 0, time.Now()
+	return say
 }
 
 // AnnouncerStatus is what an operator may know about an announcer.
@@ -98,13 +102,6 @@ type AnnouncerStatus struct {
 	CallsSum time.Duration
 }
 
-// DeadEvent is a dead letter as an operator sees it.
-type DeadEvent struct {
-	ID string // of the event
-	Type
-	DeadLetter
-}
-
 // Announcers tells about each announcer, in the order in which they came.
 func (r *Registry) Announcers() []AnnouncerStatus {
 	o := &r.outbox
@@ -122,7 +119,7 @@ func (r *Registry) Announcers() []AnnouncerStatus {
 			s.State = StateDisabled
 		}
 		for _, b := range d.dead {
-			s.Dead = append(s.Dead, DeadEvent{b.event.ID(), b.event.Type, b.DeadLetter})
+			s.Dead = append(s.Dead, DeadEvent{d.id, b.event, b.DeadLetter})
 		}
 		all = append(all, s)
 	}
@@ -137,19 +134,6 @@ func (d *delivery) oldest() (since time.Time) {
 		}
 	}
 	return since
-}
-
-// RetryDead has the dead letters of an announcer tried again, before anything
-// else that waits for it: they come later than events that happened after them. It
-// returns how many there are; ok is false if there is no such announcer.
-func (r *Registry) RetryDead(id string) (n int, ok bool) {
-	r.outbox.mu.Lock()
-	defer r.outbox.mu.Unlock()
-	d := r.outbox.find(id)
-	if d == nil {
-		return 0, false
-	}
-	return d.exhume(), true
 }
 
 // listedAnnouncer is an AnnouncerStatus as JSON.
@@ -168,14 +152,6 @@ type listedAnnouncer struct {
 	DeadLetters []listedDead `json:"deadLetters"`
 }
 
-type listedDead struct {
-	ID     string   `json:"id"`
-	Type   Type     `json:"type"`
-	Status int      `json:"status,omitempty"`
-	Error  string   `json:"error"`
-	At     wireTime `json:"at"`
-}
-
 // MarshalJSON implements encoding/json.Marshaler. What calls took is not in it.
 func (s AnnouncerStatus) MarshalJSON() ([]byte, error) {
 	l := listedAnnouncer{
@@ -190,7 +166,7 @@ func (s AnnouncerStatus) MarshalJSON() ([]byte, error) {
 		l.Error, l.ErrorAt = s.Error.Error(), (*wireTime)(&s.ErrorAt)
 	}
 	for _, d := range s.Dead {
-		l.DeadLetters = append(l.DeadLetters, listedDead{d.ID, d.Type, d.Status, d.Error, wireTime(d.At)})
+		l.DeadLetters = append(l.DeadLetters, d.listed())
 	}
 	var b bytes.Buffer
 	appendJSON(&b, l)

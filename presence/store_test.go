@@ -175,6 +175,7 @@ type computer struct {
 	store      *process
 	dead       []*server
 	announcers []AnnouncerConfig // of the next process
+	logged     *logLines         // what processes log; nil: nobody looks
 }
 
 func newComputer(t testing.TB, settings Settings) *computer {
@@ -188,6 +189,9 @@ func (c *computer) boot(t testing.TB) {
 	t.Helper()
 	c.server = newServerWith(t, c.settings, registryItself)
 	c.store = c.disk.open()
+	if c.logged != nil {
+		c.registry.SetLogger(c.logged.logger())
+	}
 	c.registry.SetAnnouncers(c.announcers)
 	c.registry.Open(c.store)
 }

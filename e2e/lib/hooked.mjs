@@ -44,7 +44,7 @@ export function configuration(hooks, { store = true, version = 0, drain = '3s' }
   };
 }
 
-export const startCaddy = (hooks, options) => Caddy.start({ ...configuration(hooks, options), env: { HOOK_SECRET: secret } });
+export const startCaddy = (hooks, { env, ...options } = {}) => Caddy.start({ ...configuration(hooks, options), env: { HOOK_SECRET: secret, ...env } });
 
 /** A client that is announced. */
 export async function come(caddy, name, { user = '' } = {}) {

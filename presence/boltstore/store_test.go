@@ -59,9 +59,12 @@ func events(from, to uint64) (all []*presence.Event) {
 
 // announcer has something in every field.
 func announcer(id string, cursor uint64) *presence.AnnouncerState {
-	return &presence.AnnouncerState{ID: id, Cursor: cursor, Dead: []presence.DeadLetter{
-		{Position: 1, Status: 400, Error: "the receiver answered 400", At: morning}, {Position: 2, Again: true},
-	}}
+	return &presence.AnnouncerState{
+		ID: id, Cursor: cursor, Wanted: []presence.Wanted{{Until: 7, Types: []presence.Type{}}, {Types: []presence.Type{presence.Joined, presence.Left}}},
+		Dead: []presence.DeadLetter{
+			{Position: 1, Status: 400, Error: "the receiver answered 400", At: morning}, {Position: 2, Again: true},
+		},
+	}
 }
 
 func metaOf(seq, announced uint64) presence.Meta {
