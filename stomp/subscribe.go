@@ -60,7 +60,8 @@ func (s *Session) resolve(sub *Subscription, f *frame.Frame) error {
 	case kindTopic:
 		if wild {
 			for _, broadcast := range (*b.mounts.Load()).Broadcasts(s, sub.destination) {
-				sub.special().readers = append(sub.more.readers, &reader{sub: sub, feed: broadcast.Feed, destination: broadcast.Destination})
+				special := sub.special() // first: append's arguments may be looked at before it is called
+				special.readers = append(special.readers, &reader{sub: sub, feed: broadcast.Feed, destination: broadcast.Destination})
 			}
 		} else {
 			sub.topic = sub.destination

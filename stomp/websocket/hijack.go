@@ -41,6 +41,7 @@ type lateConn struct {
 	br   *bufio.Reader       // gorilla's
 	lead []byte              // was read and comes first
 	held *[]byte             // the buffer that lead is in, if it is of the pool
+	err  error               // what comes after lead, if that was read too
 }
 
 func (c *lateConn) Write(p []byte) (int, error) {
@@ -80,11 +81,14 @@ func (c *lateConn) Read(p []byte) (int, error) {
 		}
 		return n, nil
 	}
+	if c.err != nil {
+		return 0, c.err
+	}
 	return c.Conn.Read(p)
 }
 
 // empty says whether nothing that was read is left.
-func (c *lateConn) empty() bool { return len(c.lead) == 0 && c.br.Buffered() == 0 }
+func (c *lateConn) empty() bool { return len(c.lead) == 0 && c.err == nil && c.br.Buffered() == 0 }
 
 // What gorilla calls before its first write.
 

@@ -6,6 +6,7 @@ import (
 	"crypto/tls"
 	"errors"
 	"net"
+	"os"
 	"syscall"
 	"time"
 )
@@ -68,7 +69,7 @@ func (c *lateConn) tryRead(fd uintptr) bool {
 func peek(fd uintptr) bool {
 	var b [1]byte
 	_, _, err := syscall.Recvfrom(int(fd), b[:], syscall.MSG_PEEK)
-	return !errors.Is(err, syscall.EAGAIN) && !errors.Is(err, syscall.EINTR)
+	return !errors.Is(err, syscall.EAGAIN) // who reads next finds out
 }
 
 // wait returns when there is something to read, or nothing will come.
@@ -83,14 +84,17 @@ func (c *conn) readAhead() bool {
 	}
 	buf := reads.Get().(*[]byte)
 	_ = secure.SetReadDeadline(time.Unix(1, 0))
-	n, _ := secure.Read(*buf) // an error comes again
+	n, err := secure.Read(*buf)
 	_ = secure.SetReadDeadline(time.Time{})
 	if c.closing.Load() { // Close has set one, which may be gone
 		_ = secure.SetReadDeadline(time.Now().Add(closeWait))
 	}
+	if err != nil && !errors.Is(err, os.ErrDeadlineExceeded) {
+		c.in.err = err // the socket need not say that nothing will come
+	}
 	if n == 0 {
 		reads.Put(buf)
-		return false
+		return c.in.err != nil
 	}
 	c.in.lead, c.in.held = (*buf)[:n], buf
 	return true

@@ -16,6 +16,7 @@ import (
 
 	"github.com/gorilla/websocket"
 
+	"github.com/caddy-stomp/caddy-stomp/stomp"
 	"github.com/caddy-stomp/caddy-stomp/stomp/stomptest"
 )
 
@@ -95,6 +96,39 @@ func TestRecordsThatCameTogether(t *testing.T) {
 	}
 	c.Raw("SEND\ndestination:/topic/a\nreceipt:3\n\nhello\x00")
 	c.Expect("MESSAGE")
+}
+
+// What ends TLS may have been read together with the last message, and then the
+// socket has nothing more to say: whoever leaves that way without closing the
+// socket is gone at once, and not when it has been silent for too long.
+func TestEndOfTLSThatCameWithAMessage(t *testing.T) {
+	s := newSecureServer(t)
+	var conn *heldConn
+	d := websocket.Dialer{TLSClientConfig: secure, NetDial: func(network, addr string) (net.Conn, error) {
+		c, err := net.Dial(network, addr)
+		conn = &heldConn{Conn: c}
+		return conn, err
+	}}
+	ws, resp, err := d.Dial(s.url, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	_ = resp.Body.Close()
+	t.Cleanup(func() { _ = conn.Close() })
+	conn.holding = true
+	if err := ws.WriteMessage(websocket.TextMessage, []byte("CONNECT\naccept-version:1.2\nhost:x\n\n\x00")); err != nil {
+		t.Fatal(err)
+	}
+	if err := ws.NetConn().(*tls.Conn).CloseWrite(); err != nil { // close_notify
+		t.Fatal(err)
+	}
+	if err := conn.SetWriteDeadline(time.Time{}); err != nil { // CloseWrite leaves one
+		t.Fatal(err)
+	}
+	if err := conn.release(); err != nil {
+		t.Fatal(err)
+	}
+	s.observer.ExpectEnd(t, stomp.ReasonConnectionLost)
 }
 
 // A connection that waits has the stack that a goroutine begins with, 2 KiB; under
