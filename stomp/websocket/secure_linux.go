@@ -81,11 +81,15 @@ func (c *secureConn) Ping() error {
 }
 
 // roomOf is how many bytes of ours the socket takes without waiting, however they
-// are cut: what is queued is counted with the kernel's own costs, half of what is
-// left is taken to be those, and beyond notSent it waits too.
+// are cut. What is queued is counted with the kernel's own costs, those of a piece
+// for each segment, of which a peer with a small window makes small ones. And it
+// is so little that a write of the reading goroutine, the answer to a KeyUpdate,
+// with which TLS keeps others waiting, does not wait for the peer either: that is
+// woken when a third of the buffer is free and half of notSent is sent.
 func roomOf(fd uintptr) int {
 	const sndbuf, queued, vars = 3, 5, 9 // SK_MEMINFO_SNDBUF, SK_MEMINFO_WMEM_QUEUED: see sock_diag(7)
 	const records = 4 << 10              // at least; what TLS adds, and the kernel for the first packet
+	const piece = 1400                   // at least; a segment's costs, of which options take 40 bytes at most
 	var info [vars]uint32
 	size := uint32(unsafe.Sizeof(info))
 	_, _, errno := unix.RawSyscall6(unix.SYS_GETSOCKOPT, fd, unix.SOL_SOCKET, unix.SO_MEMINFO,
@@ -93,5 +97,11 @@ func roomOf(fd uintptr) int {
 	if errno != 0 || uintptr(size) < unsafe.Sizeof(info) {
 		return 0
 	}
-	return (min(int(info[sndbuf]), notSent) - int(info[queued]) - records) / 2
+	segment, err := unix.GetsockoptInt(int(fd), unix.IPPROTO_TCP, unix.TCP_MAXSEG)
+	if err != nil {
+		return 0
+	}
+	segment = min(segment-40, piece)
+	free := min(int(info[sndbuf])/3*2, notSent/2) - int(info[queued]) - records
+	return max(0, free) / (segment + piece) * max(0, segment)
 }

@@ -1,12 +1,15 @@
 package websocket
 
 import (
+	"errors"
 	"fmt"
 	"net"
 	"strings"
+	"syscall"
 	"testing"
 
 	"github.com/gorilla/websocket"
+	"golang.org/x/sys/unix"
 
 	"github.com/caddy-stomp/caddy-stomp/stomp"
 )
@@ -14,16 +17,28 @@ import (
 // openedSecure is a connection over TLS to somebody who reads when the test does.
 func openedSecure(t testing.TB) (*secureConn, *websocket.Conn) {
 	t.Helper()
+	return openedSecureOn(t, peer{buffer: 64 << 10}) // so that it is full soon
+}
+
+// peer is what the other end makes of its socket before it connects.
+type peer struct{ buffer, segment int } // bytes; 0: the system's
+
+func openedSecureOn(t testing.TB, p peer) (*secureConn, *websocket.Conn) {
+	t.Helper()
 	transports := make(chan stomp.Transport, 1)
 	s := newSecureServer(t)
 	s.open = func(tr stomp.Transport) { transports <- tr }
-	d := websocket.Dialer{TLSClientConfig: secure, NetDial: func(network, addr string) (net.Conn, error) {
-		c, err := net.Dial(network, addr)
-		if err == nil {
-			_ = c.(*net.TCPConn).SetReadBuffer(64 << 10) // so that it is full soon
-		}
-		return c, err
+	dialer := net.Dialer{Control: func(_, _ string, raw syscall.RawConn) (err error) {
+		return errors.Join(raw.Control(func(fd uintptr) {
+			if p.segment > 0 {
+				err = unix.SetsockoptInt(int(fd), unix.IPPROTO_TCP, unix.TCP_MAXSEG, p.segment)
+			}
+			if p.buffer > 0 {
+				err = errors.Join(err, unix.SetsockoptInt(int(fd), unix.SOL_SOCKET, unix.SO_RCVBUF, p.buffer))
+			}
+		}), err)
 	}}
+	d := websocket.Dialer{TLSClientConfig: secure, NetDial: dialer.Dial}
 	ws, resp, err := d.Dial(s.url, nil)
 	if err != nil {
 		t.Fatal(err)
@@ -77,11 +92,34 @@ func TestTryWriteSecure(t *testing.T) {
 	}
 }
 
+// A peer whose segments or whose window are small makes the kernel cut what it is
+// given into small pieces, each with its own costs. Nothing waits for it either.
+func TestTryWriteSecureInPieces(t *testing.T) {
+	for _, p := range []peer{{0, 88}, {0, 1460}, {1, 88}, {1, 536}, {1, 1460}} {
+		for _, tt := range []struct{ messages, size int }{{1, 1}, {1, 1000}, {64, 128}, {1, 8 << 10}, {1, 10 << 10}, {1, 15 << 10}, {1, 20 << 10}, {1, 28 << 10}} {
+			t.Run(fmt.Sprintf("buffer %d, segment %d, %dx%d", p.buffer, p.segment, tt.messages, tt.size), func(t *testing.T) {
+				q, _ := openedSecureOn(t, p)
+				if err := tcpConn(q.out.Conn).SetWriteBuffer(32 << 10); err != nil { // does not grow then
+					t.Fatal(err)
+				}
+				for more := false; !more; {
+					batch := messages(tt.messages, tt.size)
+					n, m, err := q.TryWrite(batch)
+					if err != nil {
+						t.Fatal(err)
+					}
+					more = m || n < len(batch)
+				}
+			})
+		}
+	}
+}
+
 // What is delivered over TLS allocates nothing.
 func TestAllocationsPerSecureTry(t *testing.T) {
 	q, ws := openedSecure(t)
 	batch := messages(3, 128)
-	const runs = 100
+	const runs = 20 // which the socket has room for
 	allocs := testing.AllocsPerRun(runs, func() {
 		if n, more, err := q.TryWrite(batch); n != 3 || more || err != nil {
 			t.Fatalf("%d, %v, %v", n, more, err)
