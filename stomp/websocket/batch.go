@@ -34,8 +34,9 @@ type batchConn struct {
 	deflate bool // permessage-deflate was agreed on
 
 	mu     sync.Mutex
-	buf    *[]byte // nil while there is nothing to write
-	closed bool    // a close frame is in it, or was: no message may follow
+	until  time.Time // the write deadline, as far as it is known
+	buf    *[]byte   // nil while there is nothing to write
+	closed bool      // a close frame is in it, or was: no message may follow
 }
 
 // Write takes control frames from gorilla. It never blocks: they are small, and
@@ -130,7 +131,7 @@ func (c *batchConn) flush() error {
 		return nil
 	}
 	buf := c.buf
-	c.buf = nil
+	c.buf, c.until = nil, time.Time{} // it sets its own
 	err := c.Conn.SetWriteDeadline(time.Now().Add(c.timeout))
 	for p := *buf; len(p) > 0 && err == nil; {
 		n := min(len(p), batchSize)
@@ -141,6 +142,22 @@ func (c *batchConn) flush() error {
 	}
 	release(buf)
 	return err
+}
+
+// stuck is how long a write may take at least for which there was room. Only a
+// machine that has no memory left makes one wait, and then that session ends
+// before those that its worker has to write to miss it.
+const stuck = time.Second
+
+// renew sets a deadline for a write that does not wait: once in a while and not
+// for every one, which is a tenth of what that costs. With c.mu held.
+func (c *batchConn) renew() error {
+	now := time.Now()
+	if c.until.Sub(now) >= stuck {
+		return nil
+	}
+	c.until = now.Add(2 * stuck)
+	return c.Conn.SetWriteDeadline(c.until)
 }
 
 // release gives a buffer back, unless it has grown beyond what is usual.

@@ -172,8 +172,11 @@ func (c *conn) messages() (err error) {
 		if err != nil {
 			return err
 		}
-		if c.idle != nil && c.in.empty() && !c.readAhead() {
-			return nil
+		if c.idle != nil && c.in.empty() {
+			c.renew()
+			if !c.readAhead() {
+				return nil
+			}
 		}
 	}
 }

@@ -9,4 +9,6 @@ func newIdle(*lateConn) *idle { return nil }
 
 func (c *conn) wait() {}
 
+func (c *conn) renew() {}
+
 func (c *conn) readAhead() bool { return false }

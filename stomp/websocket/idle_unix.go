@@ -73,7 +73,19 @@ func peek(fd uintptr) bool {
 }
 
 // wait returns when there is something to read, or nothing will come.
-func (c *conn) wait() { _ = c.idle.raw.Read(c.idle.try) } // its error comes again
+func (c *conn) wait() {
+	_ = c.idle.raw.Read(c.idle.try) // its error comes again
+	c.renew()
+}
+
+// renew has TLS write what it has to answer: the deadline of the last write may
+// have passed. Whoever is writing has set another.
+func (c *conn) renew() {
+	if c.idle.tls != nil && c.out.mu.TryLock() {
+		_ = c.out.renew()
+		c.out.mu.Unlock()
+	}
+}
 
 // readAhead takes what TLS has read and not given yet, of which the socket knows
 // nothing.

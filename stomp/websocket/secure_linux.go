@@ -2,7 +2,6 @@ package websocket
 
 import (
 	"syscall"
-	"time"
 	"unsafe"
 
 	"golang.org/x/sys/unix"
@@ -15,10 +14,9 @@ import (
 // the peer: the kernel says what room there is.
 type secureConn struct {
 	*conn
-	raw   syscall.RawConn
-	ask   func(fd uintptr) // made once, as it is a closure
-	room  int              // the answer
-	until time.Time        // the write deadline
+	raw  syscall.RawConn
+	ask  func(fd uintptr) // made once, as it is a closure
+	room int              // the answer
 }
 
 var _ stomp.QuickTransport = (*secureConn)(nil)
@@ -30,13 +28,7 @@ func quickSecure(c *conn, raw syscall.RawConn) stomp.Transport {
 	return s
 }
 
-// stuck is how long a write may take at least for which there was room. Only a
-// machine that has no memory left makes one wait, and then that session ends
-// before those that its worker has to write to miss it.
-const stuck = time.Second
-
-// TryWrite implements [stomp.QuickTransport]. A deadline is set once in a while
-// and not for every write: that is a tenth of what one costs.
+// TryWrite implements [stomp.QuickTransport].
 func (c *secureConn) TryWrite(batch []*stomp.Message) (n int, more bool, err error) {
 	if err := c.answer(); err != nil {
 		return 0, false, err
@@ -55,29 +47,14 @@ func (c *secureConn) TryWrite(batch []*stomp.Message) (n int, more bool, err err
 	if len(*out.buf) > c.room {
 		return n, true, nil
 	}
-	if now := time.Now(); c.until.Sub(now) < stuck {
-		c.until = now.Add(2 * stuck)
-		if err := out.Conn.SetWriteDeadline(c.until); err != nil {
-			return n, false, err
-		}
+	if err := out.renew(); err != nil {
+		return n, false, err
 	}
 	buf := out.buf
 	out.buf = nil
 	_, err = out.Conn.Write(*buf)
 	release(buf)
 	return n, false, err
-}
-
-// Write implements [stomp.Transport].
-func (c *secureConn) Write(batch []*stomp.Message) error {
-	c.until = time.Time{} // it sets its own
-	return c.conn.Write(batch)
-}
-
-// Ping implements [stomp.Transport].
-func (c *secureConn) Ping() error {
-	c.until = time.Time{}
-	return c.conn.Ping()
 }
 
 // roomOf is how many bytes of ours the socket takes without waiting, however they

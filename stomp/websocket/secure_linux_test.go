@@ -23,12 +23,8 @@ func openedSecure(t testing.TB) (*secureConn, *websocket.Conn) {
 // peer is what the other end makes of its socket before it connects.
 type peer struct{ buffer, segment int } // bytes; 0: the system's
 
-func openedSecureOn(t testing.TB, p peer) (*secureConn, *websocket.Conn) {
-	t.Helper()
-	transports := make(chan stomp.Transport, 1)
-	s := newSecureServer(t)
-	s.open = func(tr stomp.Transport) { transports <- tr }
-	dialer := net.Dialer{Control: func(_, _ string, raw syscall.RawConn) (err error) {
+func (p peer) dialer() *net.Dialer {
+	return &net.Dialer{Control: func(_, _ string, raw syscall.RawConn) (err error) {
 		return errors.Join(raw.Control(func(fd uintptr) {
 			if p.segment > 0 {
 				err = unix.SetsockoptInt(int(fd), unix.IPPROTO_TCP, unix.TCP_MAXSEG, p.segment)
@@ -38,7 +34,14 @@ func openedSecureOn(t testing.TB, p peer) (*secureConn, *websocket.Conn) {
 			}
 		}), err)
 	}}
-	d := websocket.Dialer{TLSClientConfig: secure, NetDial: dialer.Dial}
+}
+
+func openedSecureOn(t testing.TB, p peer) (*secureConn, *websocket.Conn) {
+	t.Helper()
+	transports := make(chan stomp.Transport, 1)
+	s := newSecureServer(t)
+	s.open = func(tr stomp.Transport) { transports <- tr }
+	d := websocket.Dialer{TLSClientConfig: secure, NetDial: p.dialer().Dial}
 	ws, resp, err := d.Dial(s.url, nil)
 	if err != nil {
 		t.Fatal(err)
