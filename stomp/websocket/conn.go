@@ -32,6 +32,7 @@ type conn struct {
 
 	pong    atomic.Pointer[string] // the answer to the latest ping, until it is written
 	closing atomic.Bool            // Close was called
+	due     atomic.Int64           // when its reading ends, in Unix nanoseconds; 0: it has no end
 }
 
 // closeWait is how long the peer may take for its part of the closing
@@ -100,7 +101,9 @@ func (c *conn) Close(code int, text string) {
 		c.Abort()
 		return
 	}
-	_ = c.out.SetReadDeadline(time.Now().Add(closeWait))
+	due := time.Now().Add(closeWait)
+	c.due.Store(due.UnixNano())
+	_ = c.out.SetReadDeadline(due)
 }
 
 // closeText cuts a close reason to its length, not inside of a character.

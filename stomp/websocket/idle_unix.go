@@ -98,8 +98,8 @@ func (c *conn) readAhead() bool {
 	_ = secure.SetReadDeadline(time.Unix(1, 0))
 	n, err := secure.Read(*buf)
 	_ = secure.SetReadDeadline(time.Time{})
-	if c.closing.Load() { // Close has set one, which may be gone
-		_ = secure.SetReadDeadline(time.Now().Add(closeWait))
+	if due := c.due.Load(); due != 0 { // Close has set one, which may be gone
+		_ = secure.SetReadDeadline(time.Unix(0, due))
 	}
 	if err != nil && !errors.Is(err, os.ErrDeadlineExceeded) {
 		c.in.err = err // the socket need not say that nothing will come
