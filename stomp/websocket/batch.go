@@ -35,6 +35,7 @@ type batchConn struct {
 
 	mu     sync.Mutex
 	until  time.Time // the write deadline, as far as it is known
+	room   int       // what the socket takes without waiting, under TLS, as far as it is known
 	buf    *[]byte   // nil while there is nothing to write
 	closed bool      // a close frame is in it, or was: no message may follow
 }
@@ -131,7 +132,7 @@ func (c *batchConn) flush() error {
 		return nil
 	}
 	buf := c.buf
-	c.buf, c.until = nil, time.Time{} // it sets its own
+	c.buf, c.until, c.room = nil, time.Time{}, 0 // it sets its own
 	err := c.Conn.SetWriteDeadline(time.Now().Add(c.timeout))
 	for p := *buf; len(p) > 0 && err == nil; {
 		n := min(len(p), batchSize)

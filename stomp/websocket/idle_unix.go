@@ -7,6 +7,7 @@ import (
 	"errors"
 	"net"
 	"os"
+	"sync/atomic"
 	"syscall"
 	"time"
 )
@@ -22,6 +23,8 @@ type idle struct {
 	raw syscall.RawConn
 	try func(fd uintptr) bool // one read(2); made once, as it is a closure
 	tls net.Conn              // what is read instead; nil: the socket
+
+	waits atomic.Uint32 // odd while it waits, and has TLS write nothing
 }
 
 // newIdle returns nil if c is not known well enough to wait for it below.
@@ -74,7 +77,9 @@ func peek(fd uintptr) bool {
 
 // wait returns when there is something to read, or nothing will come.
 func (c *conn) wait() {
+	c.idle.waits.Add(1)
 	_ = c.idle.raw.Read(c.idle.try) // its error comes again
+	c.idle.waits.Add(1)
 	c.renew()
 }
 

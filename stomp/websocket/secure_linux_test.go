@@ -7,6 +7,7 @@ import (
 	"strings"
 	"syscall"
 	"testing"
+	"time"
 
 	"github.com/gorilla/websocket"
 	"golang.org/x/sys/unix"
@@ -135,5 +136,64 @@ func TestAllocationsPerSecureTry(t *testing.T) {
 	}
 	if !raceEnabled && allocs >= 1 { // with it, sync.Pool drops things at random
 		t.Errorf("%v allocations", allocs)
+	}
+}
+
+// The kernel is asked again when what it has said is used up, and when others may
+// have written: a KeyUpdate is answered by the goroutine that reads.
+func TestRoomIsAskedFor(t *testing.T) {
+	q, ws := openedSecure(t)
+	asks, ask := 0, q.ask
+	q.ask = func(fd uintptr) {
+		asks++
+		ask(fd)
+	}
+	try := func(times int) {
+		t.Helper()
+		for range times {
+			if n, more, err := q.TryWrite(messages(1, 100)); n != 1 || more || err != nil {
+				t.Fatalf("%d, %v, %v", n, more, err)
+			}
+			if _, _, err := ws.ReadMessage(); err != nil {
+				t.Fatal(err)
+			}
+		}
+	}
+	waiting := func(since uint32) bool { n := q.idle.waits.Load(); return n > since && n%2 == 1 }
+	settle := func(since uint32) {
+		t.Helper()
+		for deadline := time.Now().Add(30 * time.Second); !waiting(since); time.Sleep(time.Millisecond) {
+			if time.Now().After(deadline) {
+				t.Fatal("the reading goroutine does not wait")
+			}
+		}
+	}
+	settle(0)
+	try(5)
+	if asks != 1 {
+		t.Errorf("asked %d times for 5 small messages", asks)
+	}
+	try(200)
+	if asks < 5 || asks > 100 {
+		t.Errorf("asked %d times for 205 small messages", asks)
+	}
+
+	before, waits := asks, q.idle.waits.Load()
+	if err := ws.WriteMessage(websocket.TextMessage, []byte("\n")); err != nil {
+		t.Fatal(err)
+	}
+	settle(waits)
+	try(1)
+	if asks != before+1 {
+		t.Errorf("asked %d times after something was read", asks-before)
+	}
+
+	before = asks
+	if err := q.Write(messages(1, 100)); err != nil {
+		t.Fatal(err)
+	}
+	try(1)
+	if asks != before+1 {
+		t.Errorf("asked %d times after somebody else has written", asks-before)
 	}
 }
