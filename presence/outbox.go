@@ -157,12 +157,14 @@ func (o *outbox) restore(kept *Kept) (lost []func()) {
 		for _, letter := range state.Dead {
 			dead[letter.Position] = letter
 		}
-		wanted := wantsOf(state.Wanted)
-		d := o.find(state.ID)
+		d, otherwise := o.find(state.ID), typesOf(allEvents...)
 		configured := d != nil
-		if !configured {
+		if configured {
+			otherwise = d.wants.now()
+		} else {
 			d = newDelivery(o, state.ID)
 		}
+		wanted := wantsOf(state.Wanted, otherwise)
 		for _, e := range kept.Events {
 			letter, isDead := dead[e.Position]
 			switch {

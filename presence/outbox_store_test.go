@@ -6,6 +6,8 @@ import (
 	"testing"
 	"testing/synctest"
 	"time"
+
+	"github.com/caddy-stomp/caddy-stomp/stomp"
 )
 
 // How far announcers have got is written once a second, with what is written
@@ -135,5 +137,36 @@ func TestSilenceIsNotForAnnouncers(t *testing.T) {
 		s.happen(t, 1)
 		settle()
 		wantPositions(t, i, 1, 1)
+	})
+}
+
+// A store of a version that did not keep what was wanted is read: an announcer is
+// told of what waits what it is configured for, as that version would have done.
+func TestStoreWithoutWanted(t *testing.T) {
+	hookedComputer(t, DeliverySettings{Types: []Type{Joined}}, func(t *testing.T, c *computer, i *inbox) {
+		other := new(inbox)
+		c.announcers = append(c.announcers, another(other, Joined, Left))
+		c.registry.SetAnnouncers(c.announcers)(t.Context())
+		i.fails(errDown)
+		other.fails(errDown)
+		c.connect(t, "", stomp.ClientDataHeader, `1`).disconnect() // 1 joined, 2 left
+		settle()
+		c.die()
+		for n, raw := range c.disk.states {
+			state := *decoded[map[string]any](raw)
+			if state["wanted"] == nil {
+				t.Fatalf("kept %s", raw)
+			}
+			delete(state, "wanted")
+			c.disk.states[n] = encoded(state)
+		}
+		c.boot(t)
+		i.fails(nil)
+		other.fails(nil)
+		c.connect(t, "", stomp.ClientDataHeader, `1`).disconnect() // 3 joined, 4 left
+		time.Sleep(2 * maxBackoff)
+		settle()
+		wantPositions(t, i, 1, 3, 2)
+		wantPositions(t, other, 1, 4)
 	})
 }

@@ -71,8 +71,8 @@ type AnnouncerState struct {
 	// Cursor is the position up to which all is told or given up, but for
 	// what is in Dead.
 	Cursor uint64 `json:"cursor"`
-	// Wanted are the types of events that it is told of after Cursor; nil: those
-	// that are configured.
+	// Wanted are the types of events that it is told of after Cursor. Default:
+	// those that are configured.
 	Wanted []Wanted `json:"wanted,omitempty"`
 	// Dead are the events that the receiver rejected, oldest first.
 	Dead []DeadLetter `json:"dead,omitempty"`

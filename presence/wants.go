@@ -78,10 +78,10 @@ func (w wants) kept() []Wanted {
 	return all
 }
 
-// wantsOf is what a store has kept; everything, if it has not.
-func wantsOf(kept []Wanted) (w wants) {
+// wantsOf is what a store has kept; otherwise, if it has not, what else is known.
+func wantsOf(kept []Wanted, otherwise typeSet) (w wants) {
 	if len(kept) == 0 {
-		return wants{{endless, typesOf(allEvents...)}}
+		return wants{{endless, otherwise}}
 	}
 	for _, one := range kept {
 		if one.Until == 0 {

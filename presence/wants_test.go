@@ -35,7 +35,7 @@ func TestWants(t *testing.T) {
 			case "kept":
 				if len(w) > 0 {
 					w.forget(cursor)
-					w = wantsOf(*decoded[[]Wanted](encoded(w.kept())))
+					w = wantsOf(*decoded[[]Wanted](encoded(w.kept())), 0)
 				}
 			}
 			n := 0
