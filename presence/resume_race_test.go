@@ -279,3 +279,35 @@ func TestTryingKeepsNoSession(t *testing.T) {
 		})
 	}
 }
+
+// Whose token another has used meanwhile does not let go of the session for those
+// who come back after that one was lost.
+func TestLateRefusalIsNotThatOfOthers(t *testing.T) {
+	inBubbleWith(t, Settings{Grace: grace}, func(t *testing.T, s *server) {
+		c := s.connect(t, "mina-0001", stomp.ClientDataHeader, "1")
+		first := c.token(t)
+		c.hangUp(1006)
+		s.endpoint.SetPolicy(slowly(func(connect *frame.Frame) error {
+			takes, err := time.ParseDuration(connect.Header.Get("takes"))
+			time.Sleep(takes)
+			return err
+		}))
+		go s.dial(t, stomp.Handshake{}).connect(ResumeTokenHeader, first, "takes", (grace - time.Second/2).String())
+		synctest.Wait()
+		next := s.dial(t, stomp.Handshake{})
+		if err := next.connect(ResumeTokenHeader, first, "takes", "0s"); err != nil {
+			t.Fatal(err)
+		}
+		second := next.token(t)
+		next.hangUp(1006)
+		time.Sleep(grace - time.Second)
+		last := s.dial(t, stomp.Handshake{})
+		go last.connect(ResumeTokenHeader, second, "takes", "6s") // the first gets its answer, and then the time is over
+		time.Sleep(10 * time.Second)
+		settle()
+		if last.session.ID() != "mina-0001" {
+			t.Errorf("came back as %q", last.session.ID())
+		}
+		wantTypes(t, "told", s.told.types("mina-0001"), Connected, Joined, Unreachable, Returned, Unreachable, Returned)
+	})
+}
