@@ -64,6 +64,24 @@ func (c *conn) Write(batch []*stomp.Message) error {
 	return c.out.writeMessages(batch)
 }
 
+// attempt is a [stomp.QuickTransport]'s TryWrite: it collects messages, and has
+// write, with c.out.mu held, write what was collected, which says whether some of
+// it is left.
+func (c *conn) attempt(batch []*stomp.Message, write func() (more bool, err error)) (n int, more bool, err error) {
+	if err := c.answer(); err != nil {
+		return 0, false, err
+	}
+	if !c.out.mu.TryLock() { // the reading goroutine says its last
+		return 0, true, nil
+	}
+	defer c.out.mu.Unlock()
+	if n, err = c.out.collect(batch); err != nil {
+		return 0, false, err
+	}
+	more, err = write()
+	return n, more, err
+}
+
 // answer collects the answer to the latest ping, if there was one.
 func (c *conn) answer() error {
 	if c.pong.Load() == nil { // as a rule

@@ -48,35 +48,29 @@ func quick(c *conn) stomp.Transport {
 // TryWrite implements [stomp.QuickTransport]. There is no deadline to set, which
 // is a timer, as there is nothing that waits.
 func (c *quickConn) TryWrite(batch []*stomp.Message) (n int, more bool, err error) {
-	if err := c.answer(); err != nil {
-		return 0, false, err
-	}
-	out := c.out
-	if !out.mu.TryLock() { // the reading goroutine says its last
-		return 0, true, nil
-	}
-	defer out.mu.Unlock()
-	if n, err = out.collect(batch); err != nil {
-		return 0, false, err
-	}
-	buf := out.buf
+	return c.attempt(batch, c.write)
+}
+
+// write writes what was collected, as much as the socket has room for.
+func (c *quickConn) write() (more bool, err error) {
+	buf := c.out.buf
 	c.p = (*buf)[:min(len(*buf), batchSize)]
 	if err := c.raw.Write(c.try); err != nil {
-		return n, false, err
+		return false, err
 	}
 	c.p = nil
 	switch {
 	case errors.Is(c.err, syscall.EAGAIN):
-		return n, true, nil
+		return true, nil
 	case c.err != nil:
-		return n, false, &net.OpError{Op: "write", Net: "tcp", Err: os.NewSyscallError("write", c.err)}
+		return false, &net.OpError{Op: "write", Net: "tcp", Err: os.NewSyscallError("write", c.err)}
 	case c.n < len(*buf):
 		*buf = append((*buf)[:0], (*buf)[c.n:]...)
-		return n, true, nil
+		return true, nil
 	}
-	out.buf = nil
+	c.out.buf = nil
 	release(buf)
-	return n, false, nil
+	return false, nil
 }
 
 // Write implements [stomp.Transport]. The deadline that it leaves would be that

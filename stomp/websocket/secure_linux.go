@@ -31,28 +31,23 @@ func quickSecure(c *conn, raw syscall.RawConn) stomp.Transport {
 
 // TryWrite implements [stomp.QuickTransport].
 func (c *secureConn) TryWrite(batch []*stomp.Message) (n int, more bool, err error) {
-	if err := c.answer(); err != nil {
-		return 0, false, err
-	}
+	return c.attempt(batch, c.write)
+}
+
+// write writes all that was collected, or nothing.
+func (c *secureConn) write() (more bool, err error) {
 	out := c.out
-	if !out.mu.TryLock() { // the reading goroutine says its last
-		return 0, true, nil
-	}
-	defer out.mu.Unlock()
-	if n, err = out.collect(batch); err != nil {
-		return 0, false, err
-	}
 	if fits, err := c.fits(len(*out.buf)); err != nil || !fits {
-		return n, !fits, err
+		return err == nil, err
 	}
 	if err := out.renew(); err != nil {
-		return n, false, err
+		return false, err
 	}
 	buf := out.buf
 	out.buf = nil
 	_, err = out.Conn.Write(*buf)
 	release(buf)
-	return n, false, err
+	return false, err
 }
 
 // fits says whether the socket takes n bytes without waiting. Asking the kernel is
