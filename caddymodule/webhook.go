@@ -229,7 +229,7 @@ func retryAfterOf(value string, now time.Time) time.Duration {
 	const most = math.MaxInt64 / uint64(time.Second)
 	seconds, err := strconv.ParseUint(value, 10, 64)
 	if err == nil || errors.Is(err, strconv.ErrRange) { // which is a long time, too
-		return time.Duration(min(seconds, most)) * time.Second //nolint:gosec // it fits
+		return time.Duration(min(seconds, most)) * time.Second
 	}
 	if at, err := http.ParseTime(value); err == nil {
 		return max(0, at.Sub(now))

@@ -44,9 +44,9 @@ type Rule struct {
 	// {stomp.attribute.<name>}. Their values are percent-encoded, so that they
 	// are always one segment and no wildcard; without a value nothing
 	// matches. Two placeholders in one segment have something between them
-	// that no value is written with, such as a comma. A destination of the server's own comes without a trailing
-	// slash, one of a user with the name percent-encoded and without a
-	// session. Connect has none.
+	// that no value is written with, such as a comma. A destination of the
+	// server's own comes without a trailing slash, one of a user with the name
+	// percent-encoded and without a session. Connect has none.
 	Patterns []string
 	// Users are those that the rule is about. Default: all.
 	Users []string

@@ -45,7 +45,7 @@ func (t *topic) add(sub *Subscription) {
 		t.byKey[key] = g
 		t.groups = append(t.groups, g)
 	}
-	sub.group, sub.index = g, int32(len(g.members)) //nolint:gosec // 2^31 of them do not fit into memory
+	sub.group, sub.index = g, int32(len(g.members))
 	g.members = append(g.members, sub)
 }
 
