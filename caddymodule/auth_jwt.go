@@ -276,7 +276,7 @@ func (j *JWT) verify(token *jwt.JSONWebToken, into ...any) error {
 	if keys == nil {
 		return fmt.Errorf("%w: there are no keys", ErrCredentialsUnchecked)
 	}
-	if found, err = verifyWith(keys, token, into); found {
+	if found, err = verifyWith(keys, token, into); found || named(keys, header.KeyID) {
 		return err
 	}
 	timeout := time.NewTimer(j.remote.timeout)
@@ -286,7 +286,7 @@ func (j *JWT) verify(token *jwt.JSONWebToken, into ...any) error {
 		keys, older = j.remote.renewed(keys, came, timeout.C)
 		found, err = verifyWith(keys, token, into)
 		switch {
-		case found:
+		case found || named(keys, header.KeyID):
 			return err
 		case errors.Is(older, errKeysOlder): // there may be others
 		case errors.Is(older, errKeysFailed), older != nil && header.KeyID != "":
@@ -315,6 +315,12 @@ func verifyWith(keys []verificationKey, token *jwt.JSONWebToken, into []any) (fo
 		found = found || header.KeyID != "" && k.id != ""
 	}
 	return found, errSignature
+}
+
+// named says whether a key has an id that a token names: then no other key is
+// meant, whatever algorithm the token names with it.
+func named(keys []verificationKey, id string) bool {
+	return id != "" && slices.ContainsFunc(keys, func(k verificationKey) bool { return k.id == id })
 }
 
 // Interface guards

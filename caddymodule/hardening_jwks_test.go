@@ -125,6 +125,25 @@ func TestUnknownKidStorm(t *testing.T) {
 	}
 }
 
+// A token that names a key at hand, but an algorithm that is not that key's, is
+// guessing, and counts as such: the issuer is not asked.
+func TestAlgorithmOfANamedKey(t *testing.T) {
+	i := newIssuer(t)
+	i.serves("one")
+	s := run(t, strings.Replace(i.config("min_interval 1m"), "failed_attempts off", "failed_attempts 3 0.001", 1))
+	expectUser(t, "good", by(t, s, "one"), "mina")
+	token := signed(t, "HS256", []byte(strings.Repeat("s", 32)), "one", claimsOf("mina", nil))
+	for range 3 {
+		expectUser(t, "another algorithm", connectRaw(t, dialRaw(t, s.ws("/ws"), nil), "passcode:"+token), refusedInvalid)
+	}
+	if got := by(t, s, "one"); got == "mina" {
+		t.Error("three guesses did not count as failed attempts")
+	}
+	if n := i.asked.Load(); n != 1 {
+		t.Errorf("the issuer was asked %d times", n)
+	}
+}
+
 // The issuer changes its keys; those that are gone are not used any more.
 func TestRotation(t *testing.T) {
 	i := newIssuer(t)
