@@ -33,7 +33,7 @@ run: ## run Caddyfile.example, the demo
 	go run ./cmd/caddy run --config Caddyfile.example
 
 .PHONY: test
-test: deps fmt-check vet platforms lint race bench-check examples fuzz test-js e2e ## run everything, as a change must pass it
+test: deps fmt-check vet platforms lint race bench-once bench-check examples fuzz test-js e2e ## run everything, as a change must pass it
 
 .PHONY: test-short
 test-short: fmt-check vet ## format, vet and the short Go tests: seconds, for while you write
@@ -111,6 +111,10 @@ compare: ## load Caddy and RabbitMQ in turn, installed if it is missing: bench/c
 .PHONY: bench-go
 bench-go: ## run the Go benchmarks
 	go test -run '^$$' -bench . -benchmem ./...
+
+.PHONY: bench-once
+bench-once: ## run each Go benchmark once, to see that it still does
+	go test -run '^$$' -bench . -benchtime 1x ./...
 
 .PHONY: test-js
 test-js: ## run the unit tests of the demo's STOMP client

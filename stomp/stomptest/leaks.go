@@ -2,6 +2,7 @@ package stomptest
 
 import (
 	"runtime"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -35,9 +36,13 @@ func ours() []string {
 	stacks := strings.Split(string(buf[:runtime.Stack(buf, true)]), "\n\n")
 	var left []string
 	for _, s := range stacks[1:] {
-		if strings.Contains(s, "caddy-stomp/caddy-stomp/") && !strings.Contains(s, "testing.tRunner") && !strings.Contains(s, "testing.(*T).Run") {
+		if strings.Contains(s, "caddy-stomp/caddy-stomp/") && !slices.ContainsFunc(testers, func(f string) bool { return strings.Contains(s, f) }) {
 			left = append(left, s)
 		}
 	}
 	return left
 }
+
+// testers are the functions that a test or a benchmark is called by, or waits in for
+// its subtests.
+var testers = []string{"testing.tRunner", "testing.(*T).Run(", "testing.(*B)."}

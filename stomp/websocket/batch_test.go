@@ -3,6 +3,7 @@ package websocket
 import (
 	"fmt"
 	"strings"
+	"sync"
 	"testing"
 
 	"github.com/caddy-stomp/caddy-stomp/stomp"
@@ -95,12 +96,14 @@ func BenchmarkBatch(b *testing.B) {
 	for _, n := range []int{1, 10, 100} {
 		b.Run(fmt.Sprint(n), func(b *testing.B) {
 			_, transport, c := opened(b)
+			c.Connect()
 			batch := messages(n, 100)
-			go func() {
+			var received sync.WaitGroup
+			received.Go(func() {
 				for range b.N * n {
 					c.Receive()
 				}
-			}()
+			})
 			b.ReportAllocs()
 			b.ResetTimer()
 			for range b.N {
@@ -108,6 +111,7 @@ func BenchmarkBatch(b *testing.B) {
 					b.Fatal(err)
 				}
 			}
+			received.Wait()
 		})
 	}
 }

@@ -226,6 +226,7 @@ func BenchmarkTryWrite(b *testing.B) {
 	for name, config := range map[string]Config{"plain": {}, "deflated": {Compression: true}} {
 		b.Run(name, func(b *testing.B) {
 			q, c := openedQuick(b, config)
+			c.Connect() // who does not is cut off after a while
 			batch := messages(64, 128)
 			b.ReportAllocs()
 			for b.Loop() {
