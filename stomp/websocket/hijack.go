@@ -103,7 +103,7 @@ func (c *lateConn) Close() error {
 
 // writeHead sends a response head through a chain of response writers.
 func writeHead(w http.ResponseWriter, head []byte) error {
-	resp, err := http.ReadResponse(bufio.NewReader(bytes.NewReader(head)), nil)
+	resp, err := http.ReadResponse(bufio.NewReaderSize(bytes.NewReader(head), len(head)), nil)
 	if err != nil {
 		return fmt.Errorf("reading the handshake response: %w", err)
 	}
