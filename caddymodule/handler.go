@@ -145,11 +145,10 @@ func (h *Handler) Provision(ctx caddy.Context) error {
 		return err
 	}
 	h.ws = websocket.Config{
-		Origins:        origins,
-		Subprotocols:   websocket.Subprotocols(),
-		Compression:    h.Compression,
-		SilenceTimeout: spec.policy.PingTimeout,
-		MaxMessage:     max(16<<20, 16*int64(spec.policy.Limits.Frame.Frame)),
+		Origins:      origins,
+		Subprotocols: websocket.Subprotocols(),
+		Compression:  h.Compression,
+		MaxMessage:   max(16<<20, 16*int64(spec.policy.Limits.Frame.Frame)),
 	}
 	if h.SockJS != nil {
 		h.sockjs = sockjs.NewHandler(h.sockjsConfig())

@@ -25,10 +25,6 @@ type Config struct {
 	// Subprotocols that are agreed to when asked for, best first. Default:
 	// none.
 	Subprotocols []string
-	// SilenceTimeout bounds how long the kernel waits for a peer that does
-	// not acknowledge (TCP_USER_TIMEOUT and keep-alive, where the system has
-	// them). Default: 30s.
-	SilenceTimeout time.Duration
 	// WriteTimeout bounds one write to a peer that does not read. Default: 10s.
 	WriteTimeout time.Duration
 	// MaxMessage is the largest WebSocket message in bytes, inflated: a

@@ -40,9 +40,6 @@ type conn struct {
 const closeWait = 2 * time.Second
 
 func newConn(ws *websocket.Conn, in *lateConn, config Config) *conn {
-	if config.SilenceTimeout == 0 {
-		config.SilenceTimeout = 30 * time.Second
-	}
 	if config.WriteTimeout == 0 {
 		config.WriteTimeout = 10 * time.Second
 	}
@@ -50,7 +47,6 @@ func newConn(ws *websocket.Conn, in *lateConn, config Config) *conn {
 		config.MaxMessage = 16 << 20
 	}
 	in.timeout = config.WriteTimeout
-	setSocketOptions(in.Conn, config.SilenceTimeout)
 	// far above: at its own limit gorilla closes without an ERROR before it
 	ws.SetReadLimit(16 * config.MaxMessage)
 	return &conn{ws: ws, in: in, out: &in.batchConn, max: config.MaxMessage, idle: newIdle(in)}
