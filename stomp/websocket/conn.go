@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"io"
 	"net"
+	"runtime"
 	"runtime/debug"
 	"strings"
 	"sync"
@@ -207,7 +208,10 @@ func (c *conn) message(r io.Reader) error {
 	var size int64
 	for {
 		n, err := fill(r, *buf, c.receiver)
-		c.grown = c.grown || n > 1                        // than a heart-beat
+		if n > 1 && !c.grown { // it is more than a heart-beat
+			c.grown = true
+			growStack()
+		}
 		if size += int64(n); size > c.max && !c.discard { // gorilla counts what is deflated
 			e := stomp.LimitExceeded("message_size", c.max)
 			e.Code = websocket.CloseMessageTooBig
@@ -225,6 +229,16 @@ func (c *conn) message(r io.Reader) error {
 			return nil
 		}
 	}
+}
+
+// growStack has the stack grow to what handling a frame takes: at once, and while
+// there is little on it that has to be copied. It would grow twice otherwise,
+// below more and more calls.
+//
+//go:noinline
+func growStack() {
+	var frame [4 << 10]byte
+	runtime.KeepAlive(&frame)
 }
 
 // fill reads until p is full; io.EOF says that the message ends. However slowly
