@@ -102,12 +102,22 @@ func (c *conn) check(method string) {
 }
 
 // write sends messages.
-func (c *conn) write(messages ...string) error {
-	var batch []*stomp.Message
-	for _, m := range messages {
-		batch = append(batch, &stomp.Message{Data: []byte(m)})
+func (c *conn) write(messages ...string) error { return c.Write(batch(messages...)) }
+
+// try says how many were taken.
+func (c *conn) try(messages ...string) (int, error) {
+	n, more, err := c.Transport.(stomp.QuickTransport).TryWrite(batch(messages...))
+	if more {
+		c.t.Error("some of what was taken is left")
 	}
-	return c.Write(batch)
+	return n, err
+}
+
+func batch(messages ...string) (all []*stomp.Message) {
+	for _, m := range messages {
+		all = append(all, &stomp.Message{Data: []byte(m)})
+	}
+	return all
 }
 
 func (c *conn) send(messages ...string) {

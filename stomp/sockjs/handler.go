@@ -162,7 +162,7 @@ func (h *Handler) carry(w http.ResponseWriter, r *http.Request, c Connection, na
 	noCache(w)
 	w.Header().Set("Content-Type", f.contentType)
 	w.WriteHeader(http.StatusOK)
-	newResponse(w, f, h.config.ResponseLimit).run(s, h, r.Context().Done())
+	newResponse(w, r, f, h.config.ResponseLimit).run(s, h, r.Context().Done())
 }
 
 // maxSegment bounds the server and session segments of a URL, in bytes; the

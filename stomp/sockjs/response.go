@@ -2,6 +2,7 @@ package sockjs
 
 import (
 	"net/http"
+	"sync"
 	"time"
 )
 
@@ -14,6 +15,34 @@ type response struct {
 	limit   int // bytes, after which a streaming response ends
 	sent    int
 	notify  chan struct{}
+	buffers *buffers // nil while there is nothing to write
+
+	deadline time.Time // of writes
+	resets   bool      // one that passes ends the response, also an idle one
+}
+
+// buffers are what a frame is made in: of the protocol, and of the transport.
+type buffers struct{ frame, wrapped []byte }
+
+var buffersPool = sync.Pool{New: func() any { return new(buffers) }}
+
+// keepBuffers is the most bytes of a buffer that is kept for others.
+const keepBuffers = 64 << 10
+
+// hold returns the response's buffers.
+func (r *response) hold() *buffers {
+	if r.buffers == nil {
+		r.buffers = buffersPool.Get().(*buffers)
+	}
+	return r.buffers
+}
+
+// release gives the buffers back.
+func (r *response) release() {
+	if b := r.buffers; b != nil && max(cap(b.frame), cap(b.wrapped)) <= keepBuffers {
+		buffersPool.Put(b)
+	}
+	r.buffers = nil
 }
 
 // format is how a transport writes frames.
@@ -24,8 +53,11 @@ type format struct {
 	frame       func(dst, frame []byte) []byte
 }
 
-func newResponse(w http.ResponseWriter, f format, limit int) *response {
-	return &response{w: w, control: http.NewResponseController(w), format: f, limit: limit, notify: make(chan struct{}, 1)}
+func newResponse(w http.ResponseWriter, r *http.Request, f format, limit int) *response {
+	return &response{
+		w: w, control: http.NewResponseController(w), format: f, limit: limit, notify: make(chan struct{}, 1),
+		resets: r.ProtoMajor > 1,
+	}
 }
 
 // wake makes run look for a frame. A nil response sleeps.
@@ -42,33 +74,45 @@ func (r *response) wake() {
 // full says whether the response ends after a frame of n more bytes.
 func (r *response) full(n int) bool { return r.format.polling || r.sent+n >= r.limit }
 
-// writeTimeout bounds one write to a client that does not read.
+// writeTimeout bounds one write to a client that does not read. It may be half as
+// long: a deadline that is far enough is left, as setting one costs a tenth of what
+// a write does.
 const writeTimeout = 10 * time.Second
 
 // write writes one frame and flushes it.
 func (r *response) write(frame []byte) error {
-	p := r.format.frame(nil, frame)
-	r.sent += len(p)
-	return r.send(p)
+	b := r.hold()
+	b.wrapped = r.format.frame(b.wrapped[:0], frame)
+	r.sent += len(b.wrapped)
+	return r.send(b.wrapped)
 }
 
 func (r *response) send(p []byte) error {
-	_ = r.control.SetWriteDeadline(time.Now().Add(writeTimeout)) // not all writers can
+	if now := time.Now(); r.deadline.Sub(now) < writeTimeout/2 {
+		r.setDeadline(now.Add(writeTimeout))
+	}
 	if _, err := r.w.Write(p); err != nil {
 		return err
 	}
 	if err := r.control.Flush(); err != nil {
 		return err
 	}
-	// on HTTP/2 a deadline that passes resets the stream, also an idle one
-	_ = r.control.SetWriteDeadline(time.Time{})
+	if r.resets {
+		r.setDeadline(time.Time{})
+	}
 	return nil
+}
+
+func (r *response) setDeadline(t time.Time) {
+	r.deadline = t
+	_ = r.control.SetWriteDeadline(t) // not all writers can
 }
 
 // run carries the session's frames until the response is full, the client
 // goes, or the handler is closed. It is the handler's goroutine.
 func (r *response) run(s *session, h *Handler, gone <-chan struct{}) {
 	refusal := s.attach(r)
+	defer r.release()
 	if len(r.format.prelude) > 0 {
 		if err := r.send(r.format.prelude); err != nil {
 			if refusal == nil {
@@ -99,6 +143,7 @@ func (r *response) run(s *session, h *Handler, gone <-chan struct{}) {
 		if frame != nil {
 			continue
 		}
+		r.release()
 		select {
 		case <-r.notify:
 		case <-heartbeat.C:

@@ -5,6 +5,7 @@ import (
 	"math"
 	"net"
 	"net/http"
+	"slices"
 	"strconv"
 	"sync"
 	"time"
@@ -28,7 +29,7 @@ type session struct {
 
 	mu       sync.Mutex
 	opened   bool      // "o" was sent
-	queue    []string  // JSON strings
+	queue    [][]byte  // JSON strings
 	bytes    int       // in queue
 	ping     bool      // the client is to ask again, to show that it is there
 	final    []byte    // the close frame, once there is one
@@ -83,34 +84,48 @@ func (*session) TextOnly() {}
 func (s *session) Write(batch []*stomp.Message) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	for _, m := range batch {
-		f := m.Form(stomp.FormSockJS, encodeArray).Data
-		if err := s.pushLocked(string(f[len("a[") : len(f)-len("]")])); err != nil {
+	for {
+		n, err := s.pushLocked(batch)
+		s.response.wake()
+		if err != nil || n == len(batch) {
 			return err
 		}
-	}
-	s.response.wake()
-	return nil
-}
-
-// pushLocked waits for room, without s.mu meanwhile.
-func (s *session) pushLocked(message string) error {
-	for s.bytes > 0 && s.bytes+len(message) > s.bound && !s.ended {
+		batch = batch[n:]
 		if s.room == nil {
 			s.room = make(chan struct{})
 		}
 		room := s.room
-		s.response.wake()
 		s.mu.Unlock()
 		<-room
 		s.mu.Lock()
 	}
+}
+
+// TryWrite implements [stomp.QuickTransport]. What there is no room for is left.
+func (s *session) TryWrite(batch []*stomp.Message) (n int, more bool, err error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	n, err = s.pushLocked(batch)
+	s.response.wake()
+	return n, false, err
+}
+
+// pushLocked queues as many messages as there is room for. With s.mu held.
+func (s *session) pushLocked(batch []*stomp.Message) (n int, err error) {
 	if s.ended || s.final != nil {
-		return net.ErrClosed
+		return 0, net.ErrClosed
 	}
-	s.queue = append(s.queue, message)
-	s.bytes += len(message)
-	return nil
+	for _, m := range batch {
+		f := m.Form(stomp.FormSockJS, encodeArray).Data
+		message := f[len("a[") : len(f)-len("]")]
+		if s.bytes > 0 && s.bytes+len(message) > s.bound {
+			break
+		}
+		s.queue = append(s.queue, message)
+		s.bytes += len(message)
+		n++
+	}
+	return n, nil
 }
 
 // Ping implements [stomp.Transport]: the open response is ended with a
@@ -265,8 +280,9 @@ func (s *session) detach(r *response) {
 	s.expireIn(s.delay)
 }
 
-// next is the next frame for r, nil if there is none. r is detached if it is
-// to end with that frame: a polling one after every frame.
+// next is the next frame for r, nil if there is none, which is valid until the
+// next. r is detached if it is to end with that frame: a polling one after every
+// frame.
 func (s *session) next(r *response) (frame []byte, last bool) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -278,7 +294,9 @@ func (s *session) next(r *response) (frame []byte, last bool) {
 		s.opened = true
 		frame = []byte("o")
 	case len(s.queue) > 0:
-		frame = s.takeLocked()
+		b := r.hold()
+		b.frame = s.takeLocked(b.frame[:0])
+		frame = b.frame
 	case s.final != nil:
 		s.detach(r)
 		s.told = true
@@ -295,17 +313,22 @@ func (s *session) next(r *response) (frame []byte, last bool) {
 	return frame, last
 }
 
-// takeLocked makes one array frame of all that waits. With s.mu held.
-func (s *session) takeLocked() []byte {
-	frame := make([]byte, 0, s.bytes+len(s.queue)+4)
-	frame = append(frame, "a["...)
+// keepQueue is how many messages a queue that is empty again has room for.
+const keepQueue = 16
+
+// takeLocked appends one array frame of all that waits. With s.mu held.
+func (s *session) takeLocked(frame []byte) []byte {
+	frame = append(slices.Grow(frame, s.bytes+len(s.queue)+4), "a["...)
 	for i, m := range s.queue {
 		if i > 0 {
 			frame = append(frame, ',')
 		}
 		frame = append(frame, m...)
 	}
-	s.queue, s.bytes = nil, 0
+	clear(s.queue)
+	if s.queue, s.bytes = s.queue[:0], 0; cap(s.queue) > keepQueue {
+		s.queue = nil
+	}
 	s.takenLocked()
 	return append(frame, ']')
 }

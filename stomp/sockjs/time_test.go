@@ -3,6 +3,7 @@ package sockjs_test
 import (
 	"context"
 	"errors"
+	"fmt"
 	"net"
 	"net/http"
 	"net/http/httptest"
@@ -30,6 +31,7 @@ type exchange struct {
 	flushed  int // writes
 	flushes  int
 	deadline time.Time
+	set      int // how often the deadline was
 }
 
 func (e *exchange) Header() http.Header { return e.header }
@@ -38,8 +40,8 @@ func (e *exchange) WriteHeader(int)     {}
 func (e *exchange) Write(p []byte) (int, error) {
 	e.mu.Lock()
 	defer e.mu.Unlock()
-	if e.deadline.IsZero() {
-		panic("a write without a deadline")
+	if until := time.Until(e.deadline); until < 5*time.Second || until > 10*time.Second {
+		panic(fmt.Sprintf("a write with a deadline in %v", until))
 	}
 	e.writes = append(e.writes, string(p))
 	e.at = append(e.at, time.Since(e.start))
@@ -58,16 +60,22 @@ func (e *exchange) SetWriteDeadline(t time.Time) error {
 	e.mu.Lock()
 	defer e.mu.Unlock()
 	e.deadline = t
+	e.set++
 	return nil
 }
 
 // exchange makes a request, which goes on.
-func (a *app) exchange(c carrier, path string) *exchange {
+func (a *app) exchange(c carrier, path string) *exchange { return a.exchangeOver(1, c, path) }
+
+// exchangeOver is exchange over that version of HTTP.
+func (a *app) exchangeOver(version int, c carrier, path string) *exchange {
 	ctx, cancel := context.WithCancel(context.Background())
 	e := &exchange{header: make(http.Header), cancel: cancel, done: make(chan struct{}), start: time.Now()}
 	go func() {
 		defer close(e.done)
-		a.handler.ServeHTTP(e, httptest.NewRequest(c.method, c.url(path), nil).WithContext(ctx))
+		r := httptest.NewRequest(c.method, c.url(path), nil).WithContext(ctx)
+		r.ProtoMajor = version
+		a.handler.ServeHTTP(e, r)
 	}()
 	return e
 }
@@ -145,23 +153,43 @@ func inBubble(t *testing.T, config sockjs.Config, test func(t *testing.T, a *app
 	}
 }
 
-// One write and one flush for each frame, a deadline for each write and none
-// in between: HTTP/2 would reset an idle stream.
+// One write and one flush for each frame, each with a deadline that is at least
+// half as far as it should be. Over HTTP/2 there is none in between, as an idle
+// stream would be reset; over HTTP/1.1 it is left as long as that will do.
 func TestWritesAndFlushes(t *testing.T) {
-	inBubble(t, sockjs.Config{}, func(t *testing.T, a *app, c carrier, path string, conn *conn, e *exchange) {
-		conn.send("a", "b", "c")
-		synctest.Wait()
-		e.mu.Lock()
-		if n := len(e.writes); e.flushes != n || e.flushed != n {
-			t.Errorf("%d writes, %d flushes", n, e.flushes)
+	inBubble(t, sockjs.Config{}, func(t *testing.T, a *app, c carrier, _ string, _ *conn, _ *exchange) {
+		for version := 1; version <= 2; version++ {
+			path := session("/app")
+			e := a.exchangeOver(version, c, path)
+			e.expect(t, c, "o")
+			conn := <-a.conns
+			if c.polling {
+				e = a.exchangeOver(version, c, path)
+			}
+			frames, sets := 6, 2 // at 0 s and at 6 s
+			if c.polling {
+				frames, sets = 1, 1
+			}
+			for range frames {
+				conn.send("a", "b", "c")
+				time.Sleep(2 * time.Second)
+			}
+			e.mu.Lock()
+			if n := len(e.writes); e.flushes != n || e.flushed != n {
+				t.Errorf("HTTP/%d: %d writes, %d flushes", version, n, e.flushes)
+			}
+			if n := len(e.writes); n < frames || c.polling && n > 1 {
+				t.Errorf("HTTP/%d: %d writes", version, n)
+			}
+			if left := !e.deadline.IsZero(); left != (version == 1) {
+				t.Errorf("HTTP/%d: a deadline is set: %v", version, left)
+			}
+			if version == 1 && e.set != sets {
+				t.Errorf("a deadline was set %d times for %d writes", e.set, len(e.writes))
+			}
+			e.mu.Unlock()
+			conn.Abort()
 		}
-		if n := len(e.writes); n == 0 || c.polling && n > 1 {
-			t.Errorf("%d writes", n)
-		}
-		if !e.deadline.IsZero() {
-			t.Errorf("a deadline was left: %v", e.deadline)
-		}
-		e.mu.Unlock()
 	})
 }
 
@@ -296,8 +324,9 @@ func TestComingBackInTime(t *testing.T) {
 	})
 }
 
-// The bound on what waits: Write blocks, so that the rest waits where it is
-// counted, and goes on with the next response, or with the end.
+// The bound on what waits: TryWrite takes what there is room for; Write blocks,
+// so that the rest waits where it is counted, and goes on with the next response,
+// or with the end.
 func TestBackpressure(t *testing.T) {
 	inBubble(t, sockjs.Config{Buffer: 100}, func(t *testing.T, a *app, c carrier, path string, conn *conn, e *exchange) {
 		synctest.Wait()
@@ -306,7 +335,12 @@ func TestBackpressure(t *testing.T) {
 			t.Fatal("the response goes on")
 		}
 		big := strings.Repeat("x", 200) // over the bound, but alone
-		conn.send(big)
+		if n, err := conn.try(big, "next"); n != 1 || err != nil {
+			t.Fatalf("%d taken: %v", n, err)
+		}
+		if n, err := conn.try("next"); n != 0 || err != nil {
+			t.Fatalf("%d taken without room: %v", n, err)
+		}
 		written := make(chan error, 1)
 		go func() { written <- conn.write("next", "and", "more") }()
 		time.Sleep(time.Second)
@@ -340,6 +374,9 @@ func TestBackpressure(t *testing.T) {
 		synctest.Wait()
 		if len(conn.ended) != 1 || (<-conn.ended).Code != 1006 {
 			t.Error("the receiver was not told once of 1006")
+		}
+		if n, err := conn.try("never"); n != 0 || !errors.Is(err, net.ErrClosed) {
+			t.Errorf("%d taken after the end: %v", n, err)
 		}
 		r := a.exchange(c, path)
 		r.expect(t, c, `c[1002,"Connection interrupted"]`)
