@@ -26,28 +26,32 @@ func (s *sink) Flush()                      { s.flushed <- struct{}{} }
 
 // What is delivered allocates nothing that is ours: what is left is net/http's.
 func TestAllocationsPerFrame(t *testing.T) {
-	a := newApp(t, sockjs.Config{})
-	response := &sink{header: make(http.Header), flushed: make(chan struct{})}
-	done := make(chan struct{})
-	go func() {
-		defer close(done)
-		a.handler.ServeHTTP(response, httptest.NewRequest(http.MethodPost, session("/app")+"/xhr_streaming", nil))
-	}()
-	conn := <-a.conns
-	for range 2 { // the prelude, and "o"
-		<-response.flushed
+	for name, method := range map[string]string{"xhr_streaming": http.MethodPost, "eventsource": http.MethodGet} {
+		t.Run(name, func(t *testing.T) {
+			a := newApp(t, sockjs.Config{})
+			response := &sink{header: make(http.Header), flushed: make(chan struct{})}
+			done := make(chan struct{})
+			go func() {
+				defer close(done)
+				a.handler.ServeHTTP(response, httptest.NewRequest(method, session("/app")+"/"+name, nil))
+			}()
+			conn := <-a.conns
+			for range 2 { // the prelude, and "o"
+				<-response.flushed
+			}
+			two := batch("MESSAGE\n\n50 %\x00", "MESSAGE\n\n100 %\x00")
+			allocs := testing.AllocsPerRun(100, func() {
+				if n, more, err := conn.Transport.(stomp.QuickTransport).TryWrite(two); n != len(two) || more || err != nil {
+					t.Fatalf("%d, %v, %v", n, more, err)
+				}
+				<-response.flushed
+			})
+			if allocs >= 1 {
+				t.Errorf("%v allocations", allocs)
+			}
+			conn.Abort()
+			<-response.flushed // the close frame
+			<-done
+		})
 	}
-	two := batch("MESSAGE\n\none\x00", "MESSAGE\n\ntwo\x00")
-	allocs := testing.AllocsPerRun(100, func() {
-		if n, more, err := conn.Transport.(stomp.QuickTransport).TryWrite(two); n != len(two) || more || err != nil {
-			t.Fatalf("%d, %v, %v", n, more, err)
-		}
-		<-response.flushed
-	})
-	if allocs >= 1 {
-		t.Errorf("%v allocations", allocs)
-	}
-	conn.Abort()
-	<-response.flushed // the close frame
-	<-done
 }

@@ -26,13 +26,25 @@ var (
 		frame: func(dst, frame []byte) []byte {
 			dst = append(dst, "data: "...)
 			// the client library passes it through decodeURI
-			dst = append(dst, bytes.ReplaceAll(frame, []byte("%"), []byte(`\u0025`))...)
+			dst = appendReplacing(dst, frame, '%', `\u0025`)
 			return append(dst, "\r\n\r\n"...)
 		},
 	}
 )
 
 func appendLine(dst, frame []byte) []byte { return append(append(dst, frame...), '\n') }
+
+// appendReplacing appends s with something else instead of each old.
+func appendReplacing(dst, s []byte, old byte, replacement string) []byte {
+	for {
+		i := bytes.IndexByte(s, old)
+		if i < 0 {
+			return append(dst, s...)
+		}
+		dst = append(append(dst, s[:i]...), replacement...)
+		s = s[i+1:]
+	}
+}
 
 // jsonpFormat calls a function of the page's with the frame.
 func jsonpFormat(callback string) format {
