@@ -51,6 +51,33 @@ func (s *Session) send(m *Message) {
 	o.mu.Unlock()
 }
 
+// sendAll is send for what a group gets, with one lock. What nobody had room for
+// yet is encoded for the first who has.
+func (s *Session) sendAll(v variant, destination string, encodings []encoding) {
+	o := &s.out
+	o.mu.Lock()
+	queued := false
+	for i := range encodings {
+		e := &encodings[i]
+		size := e.size
+		if e.message != nil {
+			size = len(e.message.Data)
+		}
+		if !s.admits(size, e.binary) {
+			continue
+		}
+		if e.message == nil {
+			e.message = e.encode(v, destination, e.id)
+		}
+		o.push(e.message)
+		queued = true
+	}
+	if queued {
+		o.start(s)
+	}
+	o.mu.Unlock()
+}
+
 // takes is what send would do with a message of n bytes at least that is not
 // encoded yet: if it would be refused there is no need to encode it.
 func (s *Session) takes(n int, binary bool) bool {

@@ -146,7 +146,12 @@ func (s *Session) onSend(f *frame.Frame) error {
 	if err != nil {
 		return err
 	}
-	return s.broker.dispatch(r, newPublication(header, f.Body))
+	p := newPublication(header, f.Body)
+	if r.kind == kindTopic {
+		s.publish(r.destination, f, p)
+		return nil
+	}
+	return s.broker.dispatch(r, p)
 }
 
 // dispatch gives p to who is there for it.
@@ -166,13 +171,13 @@ func (b *Broker) dispatch(r route, p *publication) error {
 	return nil
 }
 
-// publish gives p to all who subscribed to the topic, or to a pattern that
-// matches it.
-func (b *Broker) publish(destination string, p *publication) {
+// publish gives what was published to all who subscribed to the topic, or to a
+// pattern that matches it.
+func (b *Broker) publish(destination string, all ...*publication) {
 	if t := b.topics.get(destination); t != nil {
-		t.publish(destination, p, b.nextMessageID)
+		t.publish(destination, all, b.nextMessageID)
 	}
-	b.wildcards.match(destination, func(t *topic) { t.publish(destination, p, b.nextMessageID) })
+	b.wildcards.match(destination, func(t *topic) { t.publish(destination, all, b.nextMessageID) })
 }
 
 // sendToUser gives p to the sessions of a user, or to one of them, that have
@@ -187,7 +192,7 @@ func (b *Broker) sendToUser(r route, p *publication) {
 			}
 		}
 		if t != nil {
-			t.publish(destination, p, b.nextMessageID)
+			t.publish(destination, []*publication{p}, b.nextMessageID)
 		}
 		return
 	}

@@ -37,6 +37,7 @@ type Session struct {
 	// reading goroutine only: the state machine is this function
 	handle           func(*Session, *frame.Frame) error
 	decoder          frame.Decoder
+	burst            *burst
 	transactions     map[string]*transaction
 	replies          map[string]string // by name of the temp-queue: its token
 	rate             rate
@@ -128,8 +129,7 @@ func (s *Session) Endpoint() *Endpoint { return s.endpoint }
 func (s *Session) Receive(p []byte, _ bool) (err error) {
 	defer func() {
 		if v := recover(); v != nil {
-			s.fail(s.panicked(v), nil)
-			err = ErrEnded
+			err = s.refuse(s.panicked(v), nil)
 		}
 	}()
 	now := stamp()
@@ -139,8 +139,7 @@ func (s *Session) Receive(p []byte, _ bool) (err error) {
 	s.decoder.SetLimits(s.endpoint.Policy().frame) // they may have changed
 	err = s.decoder.Decode(p, s.frame)
 	if err != nil && !errors.Is(err, ErrEnded) {
-		s.fail(err, nil)
-		err = ErrEnded
+		err = s.refuse(err, nil)
 	}
 	return err
 }
@@ -149,10 +148,11 @@ func (s *Session) Receive(p []byte, _ bool) (err error) {
 func (s *Session) Alive() { s.beat.lastIn.Store(stamp()) }
 
 // Fail implements [Receiver].
-func (s *Session) Fail(err error) { s.fail(err, nil) }
+func (s *Session) Fail(err error) { _ = s.refuse(err, nil) }
 
 // Closed implements [Receiver].
 func (s *Session) Closed(e Ending) {
+	s.Settle()
 	s.out.mu.Lock()
 	s.out.state = outboxClosed // nobody is there to read
 	s.out.mu.Unlock()
@@ -172,25 +172,34 @@ func (s *Session) Closed(e Ending) {
 
 // frame handles one frame: the state decides how.
 func (s *Session) frame(f *frame.Frame) error {
-	if s.gone.Load() { // somebody else ended it
+	ended := s.gone.Load() // by somebody else
+	if ended || s.interrupts(f) {
+		s.Settle()
+	}
+	if ended {
 		return ErrEnded
 	}
 	s.broker.stats.framesIn.Add(1)
 	if limit := s.endpoint.Policy().Limits.FramesPerSecond; !s.rate.take(limit, s.beat.lastIn.Load()) {
-		s.fail(LimitExceeded("frames_per_second", limit), f)
-		return ErrEnded
+		return s.refuse(LimitExceeded("frames_per_second", limit), f)
 	}
 	// EOLs are let pass: clients of old put one more behind the head
 	if f.Command != frame.Send && len(bytes.Trim(f.Body, "\r\n")) > 0 {
-		s.fail(protocolErrorf("%s: only SEND has a body", f.Command), f)
-		return ErrEnded
+		return s.refuse(protocolErrorf("%s: only SEND has a body", f.Command), f)
 	}
 	err := s.handle(s, f)
 	if err != nil && !errors.Is(err, ErrEnded) {
-		s.fail(err, f)
-		return ErrEnded
+		return s.refuse(err, f)
 	}
 	return err
+}
+
+// refuse is fail for the reading goroutine: what came before is published before
+// others hear of the end.
+func (s *Session) refuse(err error, f *frame.Frame) error {
+	s.Settle()
+	s.fail(err, f)
+	return ErrEnded
 }
 
 // fail tells the client what was wrong, and ends the session (STOMP 1.2,

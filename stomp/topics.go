@@ -70,35 +70,47 @@ func (t *topic) remove(sub *Subscription) (empty bool) {
 	return len(t.groups) == 0
 }
 
-// publish gives p, as a message to destination, to all subscribers and returns
+// publish gives all, as messages to destination, to all subscribers and returns
 // how many there are. The hot path: one encoding a group, one queue operation a
 // subscriber, no allocation a subscriber. A group of which nobody has room costs
 // no encoding: one session may be as many groups as it may have subscriptions.
-func (t *topic) publish(destination string, p *publication, nextID func() uint64) int {
+func (t *topic) publish(destination string, all []*publication, nextID func() uint64) int {
 	n := 0
 	t.mu.RLock()
 	defer t.mu.RUnlock()
+	var one [1]encoding
 	for _, g := range t.groups {
-		id := nextID()
-		var m *Message
+		encodings := one[:]
+		if len(all) > 1 {
+			encodings = make([]encoding, len(all))
+		}
+		for i, p := range all {
+			encodings[i] = encoding{publication: p, id: nextID()}
+		}
 		for i, sub := range g.members {
 			if i%ahead == 0 {
 				lookAhead(g.members[i:])
 			}
-			if g.ack && !sub.note(id) {
+			if !g.ack {
+				sub.session.sendAll(g.variant, destination, encodings)
 				continue
 			}
-			if m == nil {
-				if !sub.session.takes(p.size, p.binary) {
-					continue
+			for j := range encodings {
+				if sub.note(encodings[j].id) {
+					sub.session.sendAll(g.variant, destination, encodings[j:j+1])
 				}
-				m = p.encode(g.variant, destination, id)
 			}
-			sub.session.send(m)
 		}
 		n += len(g.members)
 	}
 	return n
+}
+
+// encoding is a publication as a group gets it.
+type encoding struct {
+	*publication
+	id      uint64
+	message *Message // nil until somebody has room for it
 }
 
 // ahead is how many sessions are looked at before they are given a message.

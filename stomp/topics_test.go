@@ -33,7 +33,7 @@ func TestTopicGroups(t *testing.T) {
 		t.Fatalf("%d groups", len(tp.groups))
 	}
 	before := b.lastID.Load()
-	if n := tp.publish("/topic/a", &publication{}, b.nextMessageID); n != 30 {
+	if n := tp.publish("/topic/a", []*publication{{}}, b.nextMessageID); n != 30 {
 		t.Errorf("published to %d", n)
 	}
 	if encodings := b.lastID.Load() - before; encodings != 3 {
@@ -48,7 +48,7 @@ func TestTopicGroups(t *testing.T) {
 		}
 		n := 0
 		if tp := b.topics.get("/topic/a"); tp != nil {
-			n = tp.publish("/topic/a", &publication{}, b.nextMessageID)
+			n = tp.publish("/topic/a", []*publication{{}}, b.nextMessageID)
 		}
 		if n != 29-i {
 			t.Fatalf("published to %d, want %d", n, 29-i)

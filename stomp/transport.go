@@ -45,6 +45,17 @@ type QuickTransport interface {
 	TryWrite(batch []*Message) (n int, more bool, err error)
 }
 
+// AheadTransport is implemented by a [Transport] that knows what it will pass on
+// next.
+type AheadTransport interface {
+	Transport
+
+	// Ahead says, while the receiver receives, whether the next message is
+	// there already. The transport calls Receiver.Settle before it waits for
+	// one.
+	Ahead() bool
+}
+
 // Receiver is the receiving half: what a transport calls. All methods are
 // called by the transport's reading goroutine only.
 type Receiver interface {
@@ -53,6 +64,10 @@ type Receiver interface {
 	// After an error the transport reads on and discards until the
 	// connection is closed.
 	Receive(p []byte, more bool) error
+
+	// Settle ends what was left for when no more follows at once: see
+	// [AheadTransport]. No other transport need call it.
+	Settle()
 
 	// Alive reports a sign of life without bytes, such as a pong.
 	Alive()

@@ -88,6 +88,8 @@ func (c *conn) Alive() {
 func (c *conn) Flush()         {}
 func (c *conn) Fail(err error) { c.Close(1002, err.Error()) }
 
+func (c *conn) Settle() {}
+
 func (c *conn) Closed(e stomp.Ending) {
 	c.check("Closed")
 	c.over.Store(true)

@@ -30,6 +30,7 @@ func (e *echo) Alive()              {}
 func (e *echo) Flush()              { _ = e.Write(nil) }
 func (e *echo) Fail(err error)      { e.Close(1002, err.Error()) }
 func (e *echo) Closed(stomp.Ending) {}
+func (e *echo) Settle()             {}
 
 func echoes(_ *http.Request, _ sockjs.Connection, t stomp.Transport) (stomp.Receiver, error) {
 	return &echo{Transport: t}, nil

@@ -140,3 +140,4 @@ func (ignoring) Alive()                     {}
 func (ignoring) Flush()                     {}
 func (ignoring) Fail(error)                 {}
 func (ignoring) Closed(stomp.Ending)        {}
+func (ignoring) Settle()                    {}

@@ -97,6 +97,12 @@ func (f *framed) Closed(e stomp.Ending) {
 // TextOnly implements [stomp.TextOnly]: messages are JSON strings.
 func (f *framed) TextOnly() {}
 
+// Ahead implements [stomp.AheadTransport].
+func (f *framed) Ahead() bool {
+	t, ok := f.Transport.(stomp.AheadTransport)
+	return ok && t.Ahead()
+}
+
 // SetSilenceTimeout implements [stomp.SilenceTimeout].
 func (f *framed) SetSilenceTimeout(d time.Duration) {
 	if t, ok := f.Transport.(stomp.SilenceTimeout); ok {

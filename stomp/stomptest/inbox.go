@@ -24,6 +24,16 @@ func (q *inbox[T]) put(v T) {
 	}
 }
 
+// peek returns the next item, false if there is none yet.
+func (q *inbox[T]) peek() (v T, ok bool) {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	if len(q.items) == 0 {
+		return v, false
+	}
+	return q.items[0], true
+}
+
 // take waits for the next item; false if none came in time.
 func (q *inbox[T]) take(patience time.Duration) (v T, ok bool) {
 	timer := time.NewTimer(patience)

@@ -87,6 +87,9 @@ const forever = 1000 * time.Hour
 func (p *Pipe) read() {
 	discard := false
 	for {
+		if !p.ahead() {
+			p.receiver.Settle()
+		}
 		u, _ := p.up.take(forever)
 		switch {
 		case u.end != nil:
@@ -99,6 +102,12 @@ func (p *Pipe) read() {
 			clear(u.data) // shows what the receiver keeps of it
 		}
 	}
+}
+
+// ahead says whether the client has sent something that was not received yet.
+func (p *Pipe) ahead() bool {
+	u, ok := p.up.peek()
+	return ok && u.data != nil
 }
 
 // Freeze stops the client as SIGSTOP does: it reads nothing, so that writes
@@ -191,6 +200,9 @@ func (s serverEnd) Ping() error {
 	}
 	return nil
 }
+
+// Ahead implements [stomp.AheadTransport].
+func (s serverEnd) Ahead() bool { return s.ahead() }
 
 // Close implements [stomp.Transport].
 func (s serverEnd) Close(code int, text string) {

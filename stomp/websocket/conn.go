@@ -1,6 +1,7 @@
 package websocket
 
 import (
+	"encoding/binary"
 	"errors"
 	"fmt"
 	"io"
@@ -29,6 +30,7 @@ type conn struct {
 	receiver stomp.Receiver
 	idle     *idle // nil: it waits inside of gorilla's reader
 	discard  bool  // the receiver wants no more
+	more     bool  // of the message that is being received
 	grown    bool  // the stack, probably
 
 	pong    atomic.Pointer[string] // the answer to the latest ping, until it is written
@@ -151,7 +153,7 @@ func (c *conn) start(receiver stomp.Receiver) {
 		return nil
 	})
 	c.ws.SetCloseHandler(func(int, string) error { return nil }) // answered in end
-	if c.idle != nil && c.in.empty() {
+	if c.idle != nil {
 		c.readAhead()
 	}
 	go c.read()
@@ -190,12 +192,51 @@ func (c *conn) messages() (err error) {
 		if err != nil {
 			return err
 		}
-		if c.idle != nil && c.in.empty() {
-			c.renew()
-			if !c.readAhead() {
+		if c.idle != nil {
+			c.readAhead()
+			if !c.Ahead() {
+				c.receiver.Settle()
+			}
+			if c.in.empty() {
 				return nil
 			}
 		}
+	}
+}
+
+// Ahead implements [stomp.AheadTransport]: a whole message that is in one frame.
+func (c *conn) Ahead() bool {
+	if c.idle == nil || c.more { // it waits where nobody can say so
+		return false
+	}
+	head, n := c.in.lead, c.in.br.Buffered()
+	if n > 0 {
+		head, _ = c.in.br.Peek(min(n, maxHead))
+	}
+	size := frameSize(head)
+	return size > 0 && size <= n+len(c.in.lead)
+}
+
+// maxHead is the most bytes of a frame before its payload (RFC 6455 section 5.2).
+const maxHead = 2 + 8 + 4
+
+// frameSize is the size of the frame that begins with head, if it is a whole message
+// from a client, of less than 64 KiB. Otherwise, or if that is not known yet, 0.
+func frameSize(head []byte) int {
+	const fin, length, mask = 0x80, 0x7f, 4
+	if len(head) < 2 || head[0]&fin == 0 {
+		return 0
+	}
+	if opcode := int(head[0] & 0xf); opcode != websocket.TextMessage && opcode != websocket.BinaryMessage {
+		return 0
+	}
+	switch n := int(head[1] & length); {
+	case n < 126:
+		return 2 + mask + n
+	case n == 126 && len(head) >= 4:
+		return 4 + mask + int(binary.BigEndian.Uint16(head[2:]))
+	default:
+		return 0
 	}
 }
 
@@ -218,14 +259,14 @@ func (c *conn) message(r io.Reader) error {
 			c.receiver.Fail(e)
 			c.discard = true
 		}
-		more := err == nil
-		if !more && !errors.Is(err, io.EOF) {
+		c.more = err == nil
+		if !c.more && !errors.Is(err, io.EOF) {
 			return err
 		}
-		if !c.discard && (n > 0 || !more) {
-			c.discard = c.receiver.Receive((*buf)[:n], more) != nil
+		if !c.discard && (n > 0 || !c.more) {
+			c.discard = c.receiver.Receive((*buf)[:n], c.more) != nil
 		}
-		if !more {
+		if !c.more {
 			return nil
 		}
 	}

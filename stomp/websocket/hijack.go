@@ -42,6 +42,7 @@ type lateConn struct {
 	lead []byte              // was read and comes first
 	held *[]byte             // the buffer that lead is in, if it is of the pool
 	err  error               // what comes after lead, if that was read too
+	look bool                // at what there is to read, without waiting
 }
 
 func (c *lateConn) Write(p []byte) (int, error) {

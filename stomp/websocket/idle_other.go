@@ -9,6 +9,4 @@ func newIdle(*lateConn) *idle { return nil }
 
 func (c *conn) wait() {}
 
-func (c *conn) renew() {}
-
-func (c *conn) readAhead() bool { return false }
+func (c *conn) readAhead() {}

@@ -53,7 +53,8 @@ func newIdle(c *lateConn) *idle {
 	return i
 }
 
-// tryRead reads what there is into a buffer that lives until that is used.
+// tryRead reads what there is into a buffer that lives until that is used. It has
+// its caller wait for something, unless only a look was asked for.
 func (c *lateConn) tryRead(fd uintptr) bool {
 	buf := reads.Get().(*[]byte)
 	n, err := syscall.Read(int(fd), *buf)
@@ -65,7 +66,7 @@ func (c *lateConn) tryRead(fd uintptr) bool {
 		return true
 	}
 	reads.Put(buf)
-	return !errors.Is(err, syscall.EAGAIN) // who reads next finds out
+	return c.look || !errors.Is(err, syscall.EAGAIN) // who reads next finds out
 }
 
 // peek says whether there is something to read.
@@ -92,13 +93,25 @@ func (c *conn) renew() {
 	}
 }
 
-// readAhead takes what TLS has read and not given yet, of which the socket knows
-// nothing.
-func (c *conn) readAhead() bool {
-	secure := c.idle.tls
-	if secure == nil {
-		return false
+// readAhead takes what there is to read, if nothing is left of what was taken
+// before: what TLS has read and not given yet, of which the socket knows nothing;
+// and what is in the socket in the middle of a message, for which gorilla would ask
+// in pieces. Between messages wait does that.
+func (c *conn) readAhead() {
+	switch in := c.in; {
+	case len(in.lead) > 0 || in.err != nil:
+	case c.idle.tls != nil:
+		c.renew()
+		c.readSecure()
+	case in.br.Buffered() > 0:
+		in.look = true
+		_ = c.idle.raw.Read(c.idle.try) // its error comes again
+		in.look = false
 	}
+}
+
+func (c *conn) readSecure() {
+	secure := c.idle.tls
 	buf := reads.Get().(*[]byte)
 	_ = secure.SetReadDeadline(time.Unix(1, 0))
 	n, err := secure.Read(*buf)
@@ -111,8 +124,7 @@ func (c *conn) readAhead() bool {
 	}
 	if n == 0 {
 		reads.Put(buf)
-		return c.in.err != nil
+		return
 	}
 	c.in.lead, c.in.held = (*buf)[:n], buf
-	return true
 }
