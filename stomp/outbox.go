@@ -178,6 +178,14 @@ func (o *outbox) take() (batch *[]*Message, size int) {
 	return batch, o.bytes // nothing else is being written
 }
 
+// wrote takes off what was written and weighs size: what a feed has may wait for
+// room, and is not queued.
+func (o *outbox) wrote(size int) {
+	o.mu.Lock()
+	o.bytes -= size
+	o.mu.Unlock()
+}
+
 // wake makes the writer look for something to read: a feed that went on.
 func (s *Session) wake() {
 	s.out.mu.Lock()
@@ -265,6 +273,8 @@ func (s *Session) write(batch *[]*Message, size int) {
 			err = s.transport.Ping()
 		}
 		if turn++; err == nil && batch != nil && state == outboxOpen && turn%8 == 0 {
+			o.wrote(size)
+			size = 0
 			err = s.writeBatch(s.pull()) // a steady stream does not starve the feeds
 		}
 		if err == nil && batch != nil && state == outboxOpen {

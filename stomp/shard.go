@@ -94,6 +94,8 @@ func (s *Session) turn() (again bool) {
 	}
 	pulled := false
 	if s.pulls.Load() > 0 { // seldom, if there are only topics
+		o.wrote(size)
+		size = 0
 		if !s.mu.TryLock() { // who has it may take his time
 			go s.write(nil, size)
 			return false

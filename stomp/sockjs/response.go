@@ -56,7 +56,8 @@ type format struct {
 func newResponse(w http.ResponseWriter, r *http.Request, f format, limit int) *response {
 	return &response{
 		w: w, control: http.NewResponseController(w), format: f, limit: limit, notify: make(chan struct{}, 1),
-		resets: r.ProtoMajor > 1,
+		// HTTP/2 resets the stream; TLS could not answer a KeyUpdate, and breaks
+		resets: r.ProtoMajor > 1 || r.TLS != nil,
 	}
 }
 

@@ -2,6 +2,7 @@ package sockjs_test
 
 import (
 	"context"
+	"crypto/tls"
 	"errors"
 	"fmt"
 	"net"
@@ -65,16 +66,16 @@ func (e *exchange) SetWriteDeadline(t time.Time) error {
 }
 
 // exchange makes a request, which goes on.
-func (a *app) exchange(c carrier, path string) *exchange { return a.exchangeOver(1, c, path) }
+func (a *app) exchange(c carrier, path string) *exchange { return a.exchangeOver(1, nil, c, path) }
 
-// exchangeOver is exchange over that version of HTTP.
-func (a *app) exchangeOver(version int, c carrier, path string) *exchange {
+// exchangeOver is exchange over that version of HTTP, and TLS unless it is nil.
+func (a *app) exchangeOver(version int, secure *tls.ConnectionState, c carrier, path string) *exchange {
 	ctx, cancel := context.WithCancel(context.Background())
 	e := &exchange{header: make(http.Header), cancel: cancel, done: make(chan struct{}), start: time.Now()}
 	go func() {
 		defer close(e.done)
 		r := httptest.NewRequest(c.method, c.url(path), nil).WithContext(ctx)
-		r.ProtoMajor = version
+		r.ProtoMajor, r.TLS = version, secure
 		a.handler.ServeHTTP(e, r)
 	}()
 	return e
@@ -155,16 +156,21 @@ func inBubble(t *testing.T, config sockjs.Config, test func(t *testing.T, a *app
 
 // One write and one flush for each frame, each with a deadline that is at least
 // half as far as it should be. Over HTTP/2 there is none in between, as an idle
-// stream would be reset; over HTTP/1.1 it is left as long as that will do.
+// stream would be reset, nor over TLS, whose keys may be renewed meanwhile; over
+// plain HTTP/1.1 it is left as long as that will do.
 func TestWritesAndFlushes(t *testing.T) {
 	inBubble(t, sockjs.Config{}, func(t *testing.T, a *app, c carrier, _ string, _ *conn, _ *exchange) {
-		for version := 1; version <= 2; version++ {
+		for _, over := range []struct {
+			name    string
+			version int
+			secure  *tls.ConnectionState
+		}{{"HTTP/1.1", 1, nil}, {"HTTP/1.1 over TLS", 1, new(tls.ConnectionState)}, {"HTTP/2", 2, nil}} {
 			path := session("/app")
-			e := a.exchangeOver(version, c, path)
+			e := a.exchangeOver(over.version, over.secure, c, path)
 			e.expect(t, c, "o")
 			conn := <-a.conns
 			if c.polling {
-				e = a.exchangeOver(version, c, path)
+				e = a.exchangeOver(over.version, over.secure, c, path)
 			}
 			frames, sets := 6, 2 // at 0 s and at 6 s
 			if c.polling {
@@ -176,15 +182,16 @@ func TestWritesAndFlushes(t *testing.T) {
 			}
 			e.mu.Lock()
 			if n := len(e.writes); e.flushes != n || e.flushed != n {
-				t.Errorf("HTTP/%d: %d writes, %d flushes", version, n, e.flushes)
+				t.Errorf("%s: %d writes, %d flushes", over.name, n, e.flushes)
 			}
 			if n := len(e.writes); n < frames || c.polling && n > 1 {
-				t.Errorf("HTTP/%d: %d writes", version, n)
+				t.Errorf("%s: %d writes", over.name, n)
 			}
-			if left := !e.deadline.IsZero(); left != (version == 1) {
-				t.Errorf("HTTP/%d: a deadline is set: %v", version, left)
+			mayStay := over.version == 1 && over.secure == nil
+			if left := !e.deadline.IsZero(); left != mayStay {
+				t.Errorf("%s: a deadline is set: %v", over.name, left)
 			}
-			if version == 1 && e.set != sets {
+			if mayStay && e.set != sets {
 				t.Errorf("a deadline was set %d times for %d writes", e.set, len(e.writes))
 			}
 			e.mu.Unlock()
