@@ -1,9 +1,13 @@
 package sockjs
 
 import (
+	"errors"
 	"net/http"
+	"os"
 	"sync"
 	"time"
+
+	"github.com/caddy-stomp/caddy-stomp/stomp"
 )
 
 // response is an HTTP response that carries what a session sends: one frame of
@@ -167,6 +171,9 @@ func (r *response) run(s *session, h *Handler, gone <-chan struct{}) {
 // abandon ends a session whose client went away from its response, and with it
 // from what the response carried last.
 func (s *session) abandon(r *response, err error) {
+	if errors.Is(err, os.ErrDeadlineExceeded) {
+		err = &stomp.Error{Message: "slow consumer", Reason: stomp.ReasonSlowConsumer, Err: err}
+	}
 	s.mu.Lock()
 	s.detach(r)
 	s.mu.Unlock()

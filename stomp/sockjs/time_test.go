@@ -8,13 +8,16 @@ import (
 	"net"
 	"net/http"
 	"net/http/httptest"
+	"os"
 	"slices"
 	"strings"
 	"sync"
+	"syscall"
 	"testing"
 	"testing/synctest"
 	"time"
 
+	"github.com/caddy-stomp/caddy-stomp/stomp"
 	"github.com/caddy-stomp/caddy-stomp/stomp/sockjs"
 )
 
@@ -33,6 +36,7 @@ type exchange struct {
 	flushes  int
 	deadline time.Time
 	set      int // how often the deadline was
+	err      error
 }
 
 func (e *exchange) Header() http.Header { return e.header }
@@ -43,6 +47,9 @@ func (e *exchange) Write(p []byte) (int, error) {
 	defer e.mu.Unlock()
 	if until := time.Until(e.deadline); until < 5*time.Second || until > 10*time.Second {
 		panic(fmt.Sprintf("a write with a deadline in %v", until))
+	}
+	if e.err != nil {
+		return 0, e.err
 	}
 	e.writes = append(e.writes, string(p))
 	e.at = append(e.at, time.Since(e.start))
@@ -198,6 +205,30 @@ func TestWritesAndFlushes(t *testing.T) {
 			conn.Abort()
 		}
 	})
+}
+
+// A write that does not end is a client that does not read; one that fails, one
+// that is gone.
+func TestWritesThatFail(t *testing.T) {
+	timeout := &net.OpError{Op: "write", Err: os.ErrDeadlineExceeded}
+	for err, reason := range map[error]stomp.Reason{timeout: stomp.ReasonSlowConsumer, syscall.EPIPE: 0} {
+		inBubble(t, sockjs.Config{}, func(t *testing.T, _ *app, _ carrier, _ string, conn *conn, e *exchange) {
+			synctest.Wait()
+			e.mu.Lock()
+			e.err = err
+			e.mu.Unlock()
+			conn.send("x")
+			synctest.Wait()
+			if len(conn.ended) != 1 {
+				t.Fatalf("%d ends", len(conn.ended))
+			}
+			end := <-conn.ended
+			refused, _ := errors.AsType[*stomp.Error](end.Err)
+			if !errors.Is(end.Err, err) || reason != 0 && (refused == nil || refused.Reason != reason) || reason == 0 && refused != nil {
+				t.Errorf("%v: it ended with %v", err, end.Err)
+			}
+		})
+	}
 }
 
 // A response that is idle carries an "h": exactly as often as it should, and
