@@ -4,6 +4,7 @@ package websocket
 
 import (
 	"bytes"
+	"compress/flate"
 	"fmt"
 	"io"
 	"testing"
@@ -127,6 +128,41 @@ func TestNothingWaitsForTheRestOfAMessage(t *testing.T) {
 	copy(payload[received:], "\x80\x82\x03\x04") // masked: a whole message of 0 bytes
 	big := clientFrame(0x82, string(append(payload, 0)))
 	for _, p := range [][]byte{clientFrame(0x81, "CONNECT\naccept-version:1.2\nhost:x\n\n\x00"), big[:8+received+100]} {
+		if _, err := ws.NetConn().Write(p); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if f := reader.Expect(frame.Message); string(f.Body) != "first" {
+		t.Errorf("%.20q", f.Body)
+	}
+}
+
+// So is what follows in the frame of a message that ends before it, as only one
+// that is deflated can.
+func TestNothingWaitsForTheRestOfADeflatedMessage(t *testing.T) {
+	s := newBareServer(t, Config{Compression: true})
+	d := websocket.Dialer{EnableCompression: true}
+	ws, resp, err := d.Dial(s.url, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	_ = resp.Body.Close()
+	defer ws.Close()
+	reader, _ := s.dial(t)
+	reader.Connect()
+	reader.Subscribe("1", "/topic/a")
+	var deflated bytes.Buffer
+	w, err := flate.NewWriter(&deflated, flate.BestSpeed)
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, _ = io.WriteString(w, "SEND\ndestination:/topic/a\n\nfirst\x00")
+	_ = w.Close() // with a block that is the last
+	big := clientFrame(0xc1, deflated.String()+string(make([]byte, 2000)))
+	for at := readBufferSize; at < len(big); at++ {
+		big[at] = "\x82\x80\x01\x02\x03\x04"[(at-readBufferSize)%6] // messages of 0 bytes
+	}
+	for _, p := range [][]byte{clientFrame(0x81, "CONNECT\naccept-version:1.2\nhost:x\n\n\x00"), big[:1500]} {
 		if _, err := ws.NetConn().Write(p); err != nil {
 			t.Fatal(err)
 		}

@@ -205,8 +205,10 @@ func (c *conn) messages() (err error) {
 }
 
 // Ahead implements [stomp.AheadTransport]: a whole message that is in one frame.
+// Where messages may be deflated nothing is known of what follows: one that says
+// early that it ends (RFC 1951 section 3.2.3) leaves the rest of its frame unread.
 func (c *conn) Ahead() bool {
-	if c.idle == nil || c.more { // it waits where nobody can say so
+	if c.idle == nil || c.more || c.out.deflate { // it waits where nobody can say so
 		return false
 	}
 	head, n := c.in.lead, c.in.br.Buffered()
