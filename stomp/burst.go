@@ -38,6 +38,9 @@ func (s *Session) interrupts(f *frame.Frame) bool {
 // publish gives p, which came in f, to the subscribers of a topic, with what
 // follows if something does.
 func (s *Session) publish(destination string, f *frame.Frame, p *publication) {
+	if s.burst != nil && s.burst.destination != destination { // an interceptor's, of a policy that has just come
+		s.Settle()
+	}
 	if s.burst == nil {
 		if t, ok := s.transport.(AheadTransport); !ok || !t.Ahead() || !s.gathers(f) {
 			s.broker.publish(destination, p)

@@ -233,6 +233,20 @@ func TestNoBurstWithInterceptors(t *testing.T) {
 	w.expect(t, "after", "MESSAGE s0 /topic/a before", "MESSAGE s0 /topic/a after")
 }
 
+// An interceptor may change a destination, and be there only after it was looked
+// whether a burst ends: a new policy is in force at once.
+func TestBurstIsOfOneDestination(t *testing.T) {
+	w := newBurstWorld(t, unlimited())
+	w.from.ahead = true
+	_ = sayOver(w.sender, "SEND\ndestination:/topic/a\n\nfirst\x00")
+	w.sender.publish("/topic/b", &frame.Frame{Command: frame.Send}, newPublication(nil, []byte("second")))
+	w.sender.Settle()
+	w.expect(t, "a burst", "MESSAGE s0 /topic/a first")
+	if got := w.toWild.sees(w.wild); !slices.Equal(got, []string{"MESSAGE s0 /topic/a first", "MESSAGE s0 /topic/b second"}) {
+		t.Errorf("who subscribed to a pattern got %q", got)
+	}
+}
+
 // Who has no room is ended as he would be by each message alone, all of which are
 // counted.
 func TestBurstToASlowConsumer(t *testing.T) {
