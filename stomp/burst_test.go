@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"fmt"
 	"math/rand/v2"
+	"runtime"
 	"slices"
 	"strings"
 	"sync"
@@ -212,6 +213,31 @@ func TestBurstIsBounded(t *testing.T) {
 		if got := w.toExact.sees(w.exact); len(got) != tt.most {
 			t.Errorf("%d messages of %d bytes: %d came", tt.most, tt.size, len(got))
 		}
+	}
+}
+
+// Attack: owe for all that one may, on many connections. One that is refused in the
+// middle of a burst is refused once, not for each message that is left of it.
+func TestBurstRefusesOnce(t *testing.T) {
+	p := unlimited()
+	p.Limits.Unacknowledged = 1
+	w := newBurstWorld(t, p)
+	w.from.ahead = true
+	for range maxBurst - 1 {
+		if err := sayOver(w.sender, "SEND\ndestination:/topic/a\n\nx\x00"); err != nil {
+			t.Fatal(err)
+		}
+	}
+	w.wild.mu.Lock() // who ends it waits
+	before := runtime.NumGoroutine()
+	w.sender.Settle()
+	started := runtime.NumGoroutine() - before
+	w.wild.mu.Unlock()
+	if started > maxBurst/4 {
+		t.Errorf("%d goroutines end one session", started)
+	}
+	if got := w.toExact.sees(w.exact); len(got) != maxBurst-1 {
+		t.Errorf("another subscriber got %d messages", len(got))
 	}
 }
 

@@ -96,9 +96,10 @@ func (t *topic) publish(destination string, all []*publication, nextID func() ui
 				continue
 			}
 			for j := range encodings {
-				if sub.note(encodings[j].id) {
-					sub.session.sendAll(g.variant, destination, encodings[j:j+1])
+				if !sub.note(encodings[j].id) {
+					break // its end is on the way
 				}
+				sub.session.sendAll(g.variant, destination, encodings[j:j+1])
 			}
 		}
 		n += len(g.members)
