@@ -52,7 +52,7 @@ type AheadTransport interface {
 
 	// Ahead says, while the receiver receives, whether the next message is
 	// there already. The transport calls Receiver.Settle before it waits for
-	// one.
+	// one, and after some that it did not wait for.
 	Ahead() bool
 }
 

@@ -7,10 +7,14 @@ import (
 	"compress/flate"
 	"fmt"
 	"io"
+	"net/http"
+	"net/http/httptest"
+	"strings"
 	"testing"
 
 	"github.com/gorilla/websocket"
 
+	"github.com/caddy-stomp/caddy-stomp/stomp"
 	"github.com/caddy-stomp/caddy-stomp/stomp/frame"
 	"github.com/caddy-stomp/caddy-stomp/stomp/stomptest"
 )
@@ -169,6 +173,47 @@ func TestNothingWaitsForTheRestOfADeflatedMessage(t *testing.T) {
 	}
 	if f := reader.Expect(frame.Message); string(f.Body) != "first" {
 		t.Errorf("%.20q", f.Body)
+	}
+}
+
+// settling counts what is received before Settle.
+type settling struct {
+	received, most int
+	closed         chan struct{}
+}
+
+func (s *settling) Receive([]byte, bool) error {
+	s.received++
+	s.most = max(s.most, s.received)
+	return nil
+}
+
+func (s *settling) Settle()             { s.received = 0 }
+func (s *settling) Closed(stomp.Ending) { close(s.closed) }
+func (*settling) Alive()                {}
+func (*settling) Flush()                {}
+func (*settling) Fail(error)            {}
+
+// Attack: send something, and heart-beats without end, so that there is always a
+// whole message ahead.
+func TestNothingWaitsForHeartBeats(t *testing.T) {
+	receiver := &settling{closed: make(chan struct{})}
+	s := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		_ = Accept(w, r, Config{}, func(stomp.Transport) (stomp.Receiver, error) { return receiver, nil })
+	}))
+	defer s.Close()
+	ws, resp, err := websocket.DefaultDialer.Dial("ws"+strings.TrimPrefix(s.URL, "http"), nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	_ = resp.Body.Close()
+	if _, err := ws.NetConn().Write(bytes.Repeat(clientFrame(0x81, "\n"), 5000)); err != nil {
+		t.Fatal(err)
+	}
+	_ = ws.Close()
+	<-receiver.closed
+	if receiver.most > maxAhead {
+		t.Errorf("%d messages came before Settle", receiver.most)
 	}
 }
 

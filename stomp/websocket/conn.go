@@ -174,6 +174,10 @@ func (c *conn) read() {
 	go c.read() // see idle
 }
 
+// maxAhead is how many messages are received at most before the receiver settles:
+// those who send without end would have what they sent first wait for as long.
+const maxAhead = 64
+
 // messages passes on what comes, until there is nothing to read, or something
 // ends it.
 func (c *conn) messages() (err error) {
@@ -184,7 +188,7 @@ func (c *conn) messages() (err error) {
 			_, _ = io.Copy(io.Discard, c.out.Conn) // until the session has closed it
 		}
 	}()
-	for {
+	for n := 1; ; n++ {
 		_, r, err := c.ws.NextReader()
 		if err == nil {
 			err = c.message(r)
@@ -194,7 +198,7 @@ func (c *conn) messages() (err error) {
 		}
 		if c.idle != nil {
 			c.readAhead()
-			if !c.Ahead() {
+			if n%maxAhead == 0 || !c.Ahead() {
 				c.receiver.Settle()
 			}
 			if c.in.empty() {
