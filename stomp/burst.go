@@ -42,7 +42,7 @@ func (s *Session) publish(destination string, f *frame.Frame, p *publication) {
 		s.Settle()
 	}
 	if s.burst == nil {
-		if t, ok := s.transport.(AheadTransport); !ok || !t.Ahead() || !s.gathers(f) {
+		if t, ok := s.transport.(AheadTransport); !ok || p.size >= maxBurstBytes || !t.Ahead() || !s.gathers(f) {
 			s.broker.publish(destination, p)
 			return
 		}
