@@ -171,12 +171,19 @@ ${typeof sites === 'function' ? sites(this.port, this.tlsPort) : sites}
   }
 
   /** Calls the admin API; with a body it is a POST. Resolves to {ok, status, text}. */
-  api(path, { body, contentType } = {}) {
-    return send(`http://localhost:${this.admin}${path}`, {
-      method: body === undefined ? 'GET' : 'POST',
-      headers: contentType && { 'content-type': contentType },
-      body,
-    });
+  async api(path, { body, contentType } = {}) {
+    for (let tries = 3; ; tries--) {
+      try {
+        return await send(`http://localhost:${this.admin}${path}`, {
+          method: body === undefined ? 'GET' : 'POST',
+          headers: contentType && { 'content-type': contentType },
+          body,
+        });
+      } catch (error) {
+        // after a reload Caddy closes the admin endpoint before, which may get a connection that it does not accept any more
+        if (error.code !== 'ECONNRESET' || tries === 1) throw error;
+      }
+    }
   }
 
   async metrics() {
