@@ -56,6 +56,7 @@ func (t *bursting) sees(s *Session) []string {
 		if !busy {
 			break
 		}
+		runtime.Gosched()
 	}
 	t.mu.Lock()
 	defer t.mu.Unlock()
@@ -290,6 +291,7 @@ func TestBurstToASlowConsumer(t *testing.T) {
 	}
 	sender.Settle()
 	for !reader.gone.Load() {
+		runtime.Gosched()
 	}
 	reader.mu.Lock()
 	phase := reader.phase

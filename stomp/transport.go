@@ -65,8 +65,8 @@ type Receiver interface {
 	// connection is closed.
 	Receive(p []byte, more bool) error
 
-	// Settle ends what was left for when no more follows at once: see
-	// [AheadTransport]. No other transport need call it.
+	// Settle publishes what was held back because more was to follow at
+	// once: see [AheadTransport]. No other transport need call it.
 	Settle()
 
 	// Alive reports a sign of life without bytes, such as a pong.

@@ -7,6 +7,7 @@ import (
 	"compress/flate"
 	"fmt"
 	"io"
+	"net"
 	"net/http"
 	"net/http/httptest"
 	"strings"
@@ -114,25 +115,32 @@ func TestNothingWaitsForTheRest(t *testing.T) {
 	}
 }
 
-// The rest of a message is no message that is ahead, whatever it looks like.
-func TestNothingWaitsForTheRestOfAMessage(t *testing.T) {
-	s := newBareServer(t, Config{})
-	ws, resp, err := websocket.DefaultDialer.Dial(s.url, nil)
+// senderAndReader are a connection that has said nothing yet, and who reads /topic/a.
+func senderAndReader(t *testing.T, s *server, d websocket.Dialer) (net.Conn, *stomptest.Client) {
+	t.Helper()
+	ws, resp, err := d.Dial(s.url, nil)
 	if err != nil {
 		t.Fatal(err)
 	}
 	_ = resp.Body.Close()
-	defer ws.Close()
+	t.Cleanup(func() { _ = ws.Close() })
 	reader, _ := s.dial(t)
 	reader.Connect()
 	reader.Subscribe("1", "/topic/a")
+	return ws.NetConn(), reader
+}
+
+// The rest of a message is no message that is ahead, whatever it looks like.
+func TestNothingWaitsForTheRestOfAMessage(t *testing.T) {
+	s := newBareServer(t, Config{})
+	conn, reader := senderAndReader(t, s, websocket.Dialer{})
 	const received = 4 << 10 // at once
 	payload := []byte("SEND\ndestination:/topic/a\n\nfirst\x00SEND\ndestination:/topic/a\n\n")
 	payload = append(payload, bytes.Repeat([]byte("x"), 2*received)...)
 	copy(payload[received:], "\x80\x82\x03\x04") // masked: a whole message of 0 bytes
 	big := clientFrame(0x82, string(append(payload, 0)))
 	for _, p := range [][]byte{clientFrame(0x81, "CONNECT\naccept-version:1.2\nhost:x\n\n\x00"), big[:8+received+100]} {
-		if _, err := ws.NetConn().Write(p); err != nil {
+		if _, err := conn.Write(p); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -145,16 +153,7 @@ func TestNothingWaitsForTheRestOfAMessage(t *testing.T) {
 // that is deflated can.
 func TestNothingWaitsForTheRestOfADeflatedMessage(t *testing.T) {
 	s := newBareServer(t, Config{Compression: true})
-	d := websocket.Dialer{EnableCompression: true}
-	ws, resp, err := d.Dial(s.url, nil)
-	if err != nil {
-		t.Fatal(err)
-	}
-	_ = resp.Body.Close()
-	defer ws.Close()
-	reader, _ := s.dial(t)
-	reader.Connect()
-	reader.Subscribe("1", "/topic/a")
+	conn, reader := senderAndReader(t, s, websocket.Dialer{EnableCompression: true})
 	var deflated bytes.Buffer
 	w, err := flate.NewWriter(&deflated, flate.BestSpeed)
 	if err != nil {
@@ -167,7 +166,7 @@ func TestNothingWaitsForTheRestOfADeflatedMessage(t *testing.T) {
 		big[at] = "\x82\x80\x01\x02\x03\x04"[(at-readBufferSize)%6] // messages of 0 bytes
 	}
 	for _, p := range [][]byte{clientFrame(0x81, "CONNECT\naccept-version:1.2\nhost:x\n\n\x00"), big[:1500]} {
-		if _, err := ws.NetConn().Write(p); err != nil {
+		if _, err := conn.Write(p); err != nil {
 			t.Fatal(err)
 		}
 	}
