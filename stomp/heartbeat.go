@@ -18,17 +18,17 @@ func stamp() int64 { return int64(time.Since(clock)) }
 // written where bytes flow and read by the wheel: one atomic store a message
 // is cheaper than moving a timer and a deadline.
 type beat struct {
+	lastOut, lastIn atomic.Int64
+	// lastBytes is lastIn without pongs: a page in a back/forward cache, or
+	// one that was frozen, runs no timers any more while its browser answers
+	// pings.
+	lastBytes atomic.Int64
+
 	in  int64 // the peer is given up after 2 x in + 1s of silence
 	out int64 // an EOL is due after that much silence of ours; 0: never
 	// agreed says that in was negotiated; otherwise it stands for PingTimeout
 	agreed bool
 	pinged int64 // the lastIn that was answered with a ping; wheel goroutine only
-
-	lastIn, lastOut atomic.Int64
-	// lastBytes is lastIn without pongs: a page in a back/forward cache, or
-	// one that was frozen, runs no timers any more while its browser answers
-	// pings.
-	lastBytes atomic.Int64
 }
 
 // frozenAfter is how long a client that agreed to send heart-beats may answer

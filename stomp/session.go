@@ -23,8 +23,12 @@ type Session struct {
 	shard    *shard // who writes, if it is a QuickTransport; or nil
 	textOnly bool   // the transport cannot carry what is not UTF-8
 
-	broker    *Broker
+	// what its worker needs besides: another line
 	transport Transport
+	broker    *Broker
+	pulls     atomic.Int32 // how many feeds and queues the writer has to ask
+	beat      beat
+
 	handshake *Handshake
 
 	// set by CONNECT, before anybody else sees the session
@@ -44,17 +48,15 @@ type Session struct {
 	transactionBytes int
 
 	expires   atomic.Int64 // a stamp; 0: never
-	beat      beat
-	connectBy int64 // a stamp
+	connectBy int64        // a stamp
 	place     wheelPlace
 
 	gone   atomic.Bool // phase is phaseEnded, for the reading goroutine
 	mu     sync.Mutex
 	phase  phase
 	subs   []*Subscription
-	pullAt int          // which of subs is asked first
-	pulls  atomic.Int32 // how many feeds and queues the writer has to ask
-	abort  *time.Timer  // bounds the closing handshake
+	pullAt int         // which of subs is asked first
+	abort  *time.Timer // bounds the closing handshake
 }
 
 type phase uint8

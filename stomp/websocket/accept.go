@@ -75,8 +75,8 @@ func Accept(w http.ResponseWriter, r *http.Request, c Config, open func(stomp.Tr
 	if err != nil {
 		return fmt.Errorf("upgrading to websocket: %w", err)
 	}
-	conn := newConn(ws, late.conn, c)
-	receiver, err := open(quick(conn))
+	conn, transport := newConn(ws, late.conn, c)
+	receiver, err := open(transport)
 	if err != nil {
 		code := websocket.CloseServiceRestart
 		if refused, ok := errors.AsType[*stomp.Error](err); ok && refused.Code != 0 {

@@ -23,8 +23,7 @@ import (
 type conn struct {
 	ws  *websocket.Conn
 	in  *lateConn
-	out *batchConn // of in
-	max int64      // bytes of a message, inflated
+	max int64 // bytes of a message, inflated
 
 	// the reading goroutine's
 	receiver stomp.Receiver
@@ -33,16 +32,18 @@ type conn struct {
 	more     bool  // of the message that is being received
 	grown    bool  // the stack, probably
 
-	pong    atomic.Pointer[string] // the answer to the latest ping, until it is written
-	closing atomic.Bool            // Close was called
-	due     atomic.Int64           // when its reading ends, in Unix nanoseconds; 0: it has no end
+	closing atomic.Bool  // Close was called
+	due     atomic.Int64 // when its reading ends, in Unix nanoseconds; 0: it has no end
+
+	out *batchConn // of in; last, beside what a quickConn has
 }
 
 // closeWait is how long the peer may take for its part of the closing
 // handshake (RFC 6455 section 7.1.1: the server closes the connection).
 const closeWait = 2 * time.Second
 
-func newConn(ws *websocket.Conn, in *lateConn, config Config) *conn {
+// newConn is a connection, and what it is as a transport.
+func newConn(ws *websocket.Conn, in *lateConn, config Config) (*conn, stomp.Transport) {
 	if config.WriteTimeout == 0 {
 		config.WriteTimeout = 10 * time.Second
 	}
@@ -52,41 +53,32 @@ func newConn(ws *websocket.Conn, in *lateConn, config Config) *conn {
 	in.timeout = config.WriteTimeout
 	// far above: at its own limit gorilla closes without an ERROR before it
 	ws.SetReadLimit(16 * config.MaxMessage)
-	return &conn{ws: ws, in: in, out: &in.batchConn, max: config.MaxMessage, idle: newIdle(in)}
+	idle := newIdle(in)
+	c, transport := allocate(idle)
+	c.ws, c.in, c.out, c.max, c.idle = ws, in, &in.batchConn, config.MaxMessage, idle
+	return c, transport
 }
 
 // Write implements [stomp.Transport].
-func (c *conn) Write(batch []*stomp.Message) error {
-	if err := c.answer(); err != nil {
-		return err
-	}
-	return c.out.writeMessages(batch)
-}
+func (c *conn) Write(batch []*stomp.Message) error { return c.out.writeMessages(batch) }
 
 // attempt is a [stomp.QuickTransport]'s TryWrite: it collects messages, and has
 // write, with c.out.mu held, write what was collected, which says whether some of
 // it is left.
 func (c *conn) attempt(batch []*stomp.Message, write func() (more bool, err error)) (n int, more bool, err error) {
-	if err := c.answer(); err != nil {
-		return 0, false, err
-	}
-	if !c.out.mu.TryLock() { // the reading goroutine says its last
+	out := c.out
+	if !out.mu.TryLock() { // the reading goroutine says its last
 		return 0, true, nil
 	}
-	defer c.out.mu.Unlock()
-	if n, err = c.out.collect(batch); err != nil {
+	defer out.mu.Unlock()
+	if n, err = out.collect(batch); err != nil {
 		return 0, false, err
+	}
+	if out.buf == nil {
+		return 0, false, nil
 	}
 	more, err = write()
 	return n, more, err
-}
-
-// answer collects the answer to the latest ping, if there was one.
-func (c *conn) answer() error {
-	if c.pong.Load() == nil { // as a rule
-		return nil
-	}
-	return c.ws.WriteControl(websocket.PongMessage, []byte(*c.pong.Swap(nil)), time.Time{})
 }
 
 // Ping implements [stomp.Transport].
@@ -143,7 +135,7 @@ var reads = sync.Pool{New: func() any { b := make([]byte, 4<<10); return &b }}
 func (c *conn) start(receiver stomp.Receiver) {
 	c.receiver = receiver
 	c.ws.SetPingHandler(func(data string) error {
-		c.pong.Store(&data)
+		c.out.pong.Store(&data)
 		receiver.Alive()
 		receiver.Flush()
 		return nil
@@ -229,7 +221,7 @@ const maxHead = 2 + 8 + 4
 // frameSize is the size of the frame that begins with head, if it is a whole message
 // from a client, of less than 64 KiB. Otherwise, or if that is not known yet, 0.
 func frameSize(head []byte) int {
-	const fin, length, mask = 0x80, 0x7f, 4
+	const length, mask = 0x7f, 4
 	if len(head) < 2 || head[0]&fin == 0 {
 		return 0
 	}

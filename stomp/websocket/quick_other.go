@@ -4,5 +4,9 @@ package websocket
 
 import "github.com/caddy-stomp/caddy-stomp/stomp"
 
-// quick: writes that do not wait are a matter of the system's sockets.
-func quick(c *conn) stomp.Transport { return c }
+// allocate makes a conn: writes that do not wait are a matter of the system's
+// sockets.
+func allocate(*idle) (*conn, stomp.Transport) {
+	c := new(conn)
+	return c, c
+}

@@ -13,7 +13,7 @@ import (
 // that it has to be known before whether the socket takes it without waiting for
 // the peer: the kernel says what room there is.
 type secureConn struct {
-	*conn
+	conn
 	raw     syscall.RawConn
 	ask     func(fd uintptr) // made once, as it is a closure
 	segment int              // what the last piece of a write counts as
@@ -22,11 +22,11 @@ type secureConn struct {
 
 var _ stomp.QuickTransport = (*secureConn)(nil)
 
-// quickSecure is c, as a [stomp.QuickTransport].
-func quickSecure(c *conn, raw syscall.RawConn) stomp.Transport {
-	s := &secureConn{conn: c, raw: raw}
+// allocateSecure makes a conn that is a [stomp.QuickTransport].
+func allocateSecure(raw syscall.RawConn) (*conn, stomp.Transport) {
+	s := &secureConn{raw: raw}
 	s.ask = func(fd uintptr) { s.out.room, s.segment = roomOf(fd) }
-	return s
+	return &s.conn, s
 }
 
 // TryWrite implements [stomp.QuickTransport].

@@ -12,7 +12,7 @@ import (
 	"github.com/caddy-stomp/caddy-stomp/stomp/frame"
 )
 
-// RFC 6455, section 5.5.2: a pong has the payload of its ping.
+// RFC 6455, section 5.5.2: a pong has the payload of its ping, and there is one.
 func TestPong(t *testing.T) {
 	s := newServer(t, Config{}, nil)
 	c, ws := s.dial(t)
@@ -34,7 +34,10 @@ func TestPong(t *testing.T) {
 			t.Fatalf("no pong for ping %q", payload)
 		}
 	}
-	c.Connect()
+	c.Connect() // which is answered by a message, after all pongs
+	if n := len(pongs); n > 0 {
+		t.Errorf("%d pongs too many", n)
+	}
 }
 
 // RFC 6455, sections 5.5.1 and 7.4: the close comes back, and decides the
