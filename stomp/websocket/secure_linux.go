@@ -71,11 +71,12 @@ func (c *secureConn) fits(n int) (bool, error) {
 }
 
 // roomOf is how many bytes of ours the socket takes without waiting, however they
-// are cut. What is queued is counted with the kernel's own costs, those of a piece
-// for each segment, of which a peer with a small window makes small ones. And it
-// is so little that a write of the reading goroutine, the answer to a KeyUpdate,
-// with which TLS keeps others waiting, does not wait for the peer either: that is
-// woken when a third of the buffer is free and half of notSent is sent.
+// are cut. The buffer's size is counted with the kernel's own costs, those of a
+// piece for each segment, of which a peer with a small window makes small ones;
+// notSent is not. And it is so little that a write of the reading goroutine, the
+// answer to a KeyUpdate, with which TLS keeps others waiting, does not wait for the
+// peer either: that is woken when a third of the buffer is free and half of notSent
+// is sent, of which no more than what is queued is not.
 func roomOf(fd uintptr) (room, segment int) {
 	const sndbuf, queued, vars = 3, 5, 9 // SK_MEMINFO_SNDBUF, SK_MEMINFO_WMEM_QUEUED: see sock_diag(7)
 	const records = 4 << 10              // at least; what TLS adds, and the kernel for the first packet
@@ -92,6 +93,7 @@ func roomOf(fd uintptr) (room, segment int) {
 		return 0, 0
 	}
 	segment = min(segment-40, piece)
-	free := min(int(info[sndbuf])/3*2, notSent/2) - int(info[queued]) - records
-	return max(0, free) / (segment + piece) * segment, segment
+	taken := int(info[queued]) + records
+	free := max(0, int(info[sndbuf])/3*2-taken)
+	return max(0, min(free/(segment+piece)*segment, notSent/2-taken)), segment
 }

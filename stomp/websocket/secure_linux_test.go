@@ -97,24 +97,30 @@ func TestTryWriteSecure(t *testing.T) {
 }
 
 // A peer whose segments or whose window are small makes the kernel cut what it is
-// given into small pieces, each with its own costs. Nothing waits for it either.
+// given into small pieces, each with its own costs. Nothing waits for it either,
+// nor for one whose pieces are so large that notSent is the bound.
 func TestTryWriteSecureInPieces(t *testing.T) {
-	for _, p := range []peer{{0, 88}, {0, 1460}, {1, 88}, {1, 536}, {1, 1460}} {
+	for _, p := range []peer{{0, 88}, {0, 1460}, {1, 88}, {1, 536}, {1, 1460}, {0, 0}} {
 		for _, tt := range []struct{ messages, size int }{{1, 1}, {1, 1000}, {64, 128}, {1, 8 << 10}, {1, 10 << 10}, {1, 15 << 10}, {1, 20 << 10}, {1, 28 << 10}} {
-			t.Run(fmt.Sprintf("buffer %d, segment %d, %dx%d", p.buffer, p.segment, tt.messages, tt.size), func(t *testing.T) {
-				q, _ := openedSecureOn(t, p)
-				if err := tcpConn(q.out.Conn).SetWriteBuffer(32 << 10); err != nil { // does not grow then
-					t.Fatal(err)
-				}
-				for more := false; !more; {
-					batch := messages(tt.messages, tt.size)
-					n, m, err := q.TryWrite(batch)
-					if err != nil {
-						t.Fatal(err)
+			for _, ours := range []int{32 << 10, 200 << 10, 0} {
+				t.Run(fmt.Sprintf("buffers %d to %d, segment %d, %dx%d", ours, p.buffer, p.segment, tt.messages, tt.size), func(t *testing.T) {
+					q, _ := openedSecureOn(t, p)
+					q.SetSilenceTimeout(30 * time.Second) // which sets notSent
+					if ours > 0 {                         // it does not grow then
+						if err := tcpConn(q.out.Conn).SetWriteBuffer(ours); err != nil {
+							t.Fatal(err)
+						}
 					}
-					more = m || n < len(batch)
-				}
-			})
+					for more := false; !more; {
+						batch := messages(tt.messages, tt.size)
+						n, m, err := q.TryWrite(batch)
+						if err != nil {
+							t.Fatal(err)
+						}
+						more = m || n < len(batch)
+					}
+				})
+			}
 		}
 	}
 }
