@@ -57,7 +57,6 @@ const (
 	sockJS                // the websocket transport of SockJS
 	streaming             // its xhr_streaming
 	mute                  // a WebSocket on which nobody says anything
-	answered              // a WebSocket on which each message gets some answer
 	silent                // nothing: bytes that a floor writes
 )
 
@@ -207,9 +206,6 @@ func (t target) connect(c *conn, header []frame.Field) error {
 		return err
 	}
 	return c.await(func(text []byte) (bool, error) {
-		if c.kind == answered {
-			return true, nil
-		}
 		_, after, ok := bytes.Cut(text, []byte("\nsession:"))
 		if len(text) == 0 {
 			return false, nil
@@ -224,9 +220,9 @@ func (t target) connect(c *conn, header []frame.Field) error {
 }
 
 // subscribe returns when the subscription is there.
-func (c *conn) subscribe(destination string) error {
+func (c *conn) subscribe(id, destination string) error {
 	f := frame.Frame{Command: frame.Subscribe, Header: frame.Header{
-		{Name: "id", Value: "s"}, {Name: "destination", Value: destination}, {Name: "receipt", Value: "r"},
+		{Name: "id", Value: id}, {Name: "destination", Value: destination}, {Name: "receipt", Value: "r"},
 	}}
 	if err := c.send(frame.V12, &f); err != nil {
 		return err
@@ -235,7 +231,7 @@ func (c *conn) subscribe(destination string) error {
 		if bytes.HasPrefix(text, []byte("ERROR")) {
 			return false, fmt.Errorf("not subscribed: %.200q", text)
 		}
-		return c.kind == answered || bytes.HasPrefix(text, []byte("RECEIPT\n")), nil
+		return bytes.HasPrefix(text, []byte("RECEIPT\n")), nil
 	})
 }
 

@@ -58,7 +58,7 @@ func (cr *crowd) watch(sessions []*conn, destination string) error {
 // follow lets sessions subscribe to what changes, and waits until they have.
 func (cr *crowd) follow(sessions []*conn) error {
 	if _, err := dialAll(len(sessions), func(i int) (*conn, error) {
-		return sessions[i], sessions[i].subscribe("/topic/presence")
+		return sessions[i], sessions[i].subscribe("s", "/topic/presence")
 	}); err != nil {
 		return err
 	}

@@ -18,7 +18,6 @@ type audience struct {
 	server  server
 	poller  *poller
 	readers []*conn
-	dial    func(n int) ([]*conn, error)
 	publish func(messages int) error
 
 	// of a measurement
@@ -31,31 +30,28 @@ type audience struct {
 	verify  string // what is in each message, if somebody is to look
 }
 
-// newAudience connects readers, as many as dial is asked for.
-func newAudience(name string, s server, n int, dial func(n int) ([]*conn, error)) (*audience, error) {
+// newAudience has these readers.
+func newAudience(name string, s server, readers []*conn) (*audience, error) {
 	poll, err := newPoller()
 	if err != nil {
 		return nil, err
 	}
-	a := &audience{name: name, server: s, poller: poll, dial: dial}
-	return a, a.grow(n)
-}
-
-// grow connects more readers, until there are n.
-func (a *audience) grow(n int) error {
-	more, err := a.dial(n - len(a.readers))
-	if err != nil {
-		return err
-	}
-	for _, c := range more {
-		c.got = a.told
+	a := &audience{name: name, server: s, poller: poll, readers: readers}
+	for _, c := range readers {
 		c.message = a.received
 		if err := a.poller.add(c); err != nil {
-			return err
+			return nil, err
 		}
 	}
-	a.readers = append(a.readers, more...)
-	return nil
+	return a, nil
+}
+
+// restart has other readers get the messages, and counts anew.
+func (a *audience) restart(readers []*conn) {
+	a.readers, a.sent, a.told = readers, 0, 0
+	for _, c := range readers {
+		c.got = 0
+	}
 }
 
 // productAudience are subscribers of Caddy.
@@ -67,38 +63,54 @@ func productAudience(name string, c *caddy, t target, n int, body string) (*audi
 // subscribers have /topic/news of a server, and gave 200 bytes of client data.
 // They get that body.
 func subscribers(name string, s server, t target, n int, body string) (*audience, error) {
-	a, err := newAudience(name, s, n, func(n int) ([]*conn, error) {
-		return dialAll(n, func(i int) (*conn, error) {
-			conn, err := t.registered(i)
-			if err != nil {
-				return nil, err
-			}
-			return conn, conn.subscribe("/topic/news")
-		})
+	const destination = "/topic/news"
+	readers, err := dialAll(n, func(i int) (*conn, error) {
+		conn, err := t.registered(i)
+		if err != nil {
+			return nil, err
+		}
+		return conn, conn.subscribe("s", destination)
 	})
 	if err != nil {
 		return nil, err
 	}
-	publisher, err := target{addr: t.addr, path: t.path, tls: t.tls, host: t.host, login: t.login}.dial()
+	a, err := newAudience(name, s, readers)
 	if err != nil {
 		return nil, err
 	}
+	p, err := t.publisher()
+	if err != nil {
+		return nil, err
+	}
+	a.publish = func(messages int) error { return p.publish(destination, body, messages) }
+	return a, nil
+}
+
+// publisher sends.
+type publisher struct {
+	conn *conn
+	many []byte // what was sent last
+}
+
+// publisher connects one that is not registered, and gets nothing.
+func (t target) publisher() (*publisher, error) {
+	c, err := target{addr: t.addr, path: t.path, tls: t.tls, host: t.host, login: t.login}.dial()
+	return &publisher{conn: c}, err
+}
+
+// publish sends messages at once, in as many WebSocket messages.
+func (p *publisher) publish(destination, body string, messages int) error {
 	send := frame.Append(nil, frame.V12, &frame.Frame{
 		Command: frame.Send,
-		Header:  frame.Header{{Name: "destination", Value: "/topic/news"}, {Name: "content-type", Value: "text/plain"}},
+		Header:  frame.Header{{Name: "destination", Value: destination}, {Name: "content-type", Value: "text/plain"}},
 		Body:    []byte(body),
 	})
-	one := appendMessage(nil, opText, send)
-	var many []byte
-	a.publish = func(messages int) error {
-		many = many[:0]
-		for range messages {
-			many = append(many, one...)
-		}
-		_, err := publisher.stream.Write(many)
-		return err
+	p.many = p.many[:0]
+	for range messages {
+		p.many = appendMessage(p.many, opText, send)
 	}
-	return a, nil
+	_, err := p.conn.stream.Write(p.many)
+	return err
 }
 
 // chat is what is published: 128 bytes.
@@ -106,7 +118,11 @@ var chat = (`{"from":"mina","text":"` + strings.Repeat("the quick brown fox jump
 
 // floorAudience gets messages of that size from a floor.
 func floorAudience(f *floor, size, n int) (*audience, error) {
-	a, err := newAudience("floor", f.process, n, f.connect)
+	readers, err := f.connect(n)
+	if err != nil {
+		return nil, err
+	}
+	a, err := newAudience("floor", f.process, readers)
 	if err != nil {
 		return nil, err
 	}

@@ -40,16 +40,20 @@ func startFloor() (*floor, error) {
 	return f, nil
 }
 
-// connect returns so many more connections that the floor has, too.
+// connect returns so many more connections that the floor has, too, in the same
+// order: one is made after the other.
 func (f *floor) connect(connections int) ([]*conn, error) {
 	if _, err := fmt.Fprintln(f.in, "accept", connections); err != nil {
 		return nil, err
 	}
-	conns, err := dialAll(connections, func(int) (*conn, error) { return target{addr: f.addr, kind: silent}.dial() })
-	if err != nil {
-		return nil, err
+	conns := make([]*conn, connections)
+	for i := range conns {
+		var err error
+		if conns[i], err = (target{addr: f.addr, kind: silent}).dial(); err != nil {
+			return nil, fmt.Errorf("connection %d of the floor: %w", i, err)
+		}
 	}
-	_, err = f.out.ReadString('\n')
+	_, err := f.out.ReadString('\n')
 	return conns, err
 }
 
@@ -57,7 +61,8 @@ func (f *floor) connect(connections int) ([]*conn, error) {
 // is the sizes of WebSocket messages that all connections get, with a write(2)
 // for each size and connection. Lines of one size that are there at once are
 // written together, up to 64 KiB in one write(2), as by a server that looks at
-// all that it has for a socket.
+// all that it has for a socket. After "to 1000" only the first 1000 connections
+// get what follows.
 func floorMain() error {
 	listener, err := unix.Socket(unix.AF_INET, unix.SOCK_STREAM|unix.SOCK_CLOEXEC, 0)
 	if err != nil {
@@ -95,6 +100,7 @@ func floorMain() error {
 type floorServer struct {
 	listener int
 	conns    []int
+	to       int // how many of them are written to; 0: all
 }
 
 func (f *floorServer) obey(orders string) error {
@@ -108,6 +114,17 @@ func (f *floorServer) obey(orders string) error {
 			if err := f.accept(connections); err != nil {
 				return err
 			}
+			continue
+		}
+		var to int
+		if _, err := fmt.Sscanf(order, "to %d", &to); err == nil {
+			if err := f.write(together); err != nil {
+				return err
+			}
+			if to > len(f.conns) {
+				return fmt.Errorf("%q: there are %d connections", order, len(f.conns))
+			}
+			together, f.to = together[:0], to
 			continue
 		}
 		sizes := strings.Fields(order)
@@ -173,18 +190,22 @@ func (f *floorServer) echo() error {
 	}
 }
 
-// write writes p to all connections, from as many threads as there are
+// write writes p to the connections, from as many threads as there are
 // processors, as any server would.
 func (f *floorServer) write(p []byte) error {
 	if len(p) == 0 {
 		return nil
 	}
+	conns := f.conns
+	if f.to > 0 {
+		conns = conns[:f.to]
+	}
 	writers := runtime.GOMAXPROCS(0)
 	errs := make(chan error, writers)
 	for w := range writers {
 		go func() {
-			for i := w; i < len(f.conns); i += writers {
-				if _, err := (&socket{f.conns[i]}).Write(p); err != nil {
+			for i := w; i < len(conns); i += writers {
+				if _, err := (&socket{conns[i]}).Write(p); err != nil {
 					errs <- fmt.Errorf("writing: %w", err)
 					return
 				}

@@ -3,6 +3,8 @@
 package main
 
 import (
+	"errors"
+	"slices"
 	"testing"
 
 	"golang.org/x/sys/unix"
@@ -41,5 +43,47 @@ func TestFloorObeys(t *testing.T) {
 	}
 	if err := new(floorServer).obey("nonsense\n"); err == nil {
 		t.Error("nonsense is obeyed")
+	}
+}
+
+// "to N" is obeyed from there on: what was ordered before went to all.
+func TestFloorWritesToSome(t *testing.T) {
+	const connections = 3
+	f := new(floorServer)
+	ends := make([]int, connections)
+	for i := range ends {
+		fds, err := unix.Socketpair(unix.AF_UNIX, unix.SOCK_SEQPACKET|unix.SOCK_CLOEXEC|unix.SOCK_NONBLOCK, 0)
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer unix.Close(fds[0])
+		defer unix.Close(fds[1])
+		f.conns = append(f.conns, fds[0])
+		ends[i] = fds[1]
+	}
+	for _, orders := range []string{"100\nto 2\n10\n10\n", "to 1\n5\n", "to 3\n7\n"} {
+		if err := f.obey(orders); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for i, want := range [connections][]int{{100, 20, 5, 7}, {100, 20, 7}, {100, 7}} {
+		var got []int
+		buf := make([]byte, 1<<10)
+		for {
+			n, err := unix.Read(ends[i], buf)
+			if errors.Is(err, unix.EAGAIN) {
+				break
+			}
+			if err != nil {
+				t.Fatal(err)
+			}
+			got = append(got, n)
+		}
+		if !slices.Equal(got, want) {
+			t.Errorf("connection %d got writes of %d bytes, want %d", i, got, want)
+		}
+	}
+	if err := f.obey("to 4\n"); err == nil {
+		t.Error("it writes to more connections than it has")
 	}
 }

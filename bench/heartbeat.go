@@ -13,6 +13,7 @@ import (
 // descriptors for both.
 func (b *bench) heartBeat() error {
 	const beat, fewer = 10 * time.Second, 10
+	const window = 3 * time.Second // of one measurement
 	c, err := startCaddy("http", "\tstomp /ws {"+endpointOptions+"\t}\n")
 	if err != nil {
 		return err
@@ -66,7 +67,7 @@ func (b *bench) heartBeat() error {
 			return err
 		}
 		from, bytes := time.Now(), poll.bytes
-		for time.Since(from) < beat/2 {
+		for time.Since(from) < window {
 			if err := poll.poll(10 * time.Millisecond); err != nil {
 				return err
 			}
@@ -88,7 +89,7 @@ func (b *bench) heartBeat() error {
 		if i == 0 {
 			continue // until it is steady
 		}
-		if got, want := poll.bytes-bytes, int64(2*3*b.sessions/2); got < want*2/3 || got > want*3/2 {
+		if got, want := poll.bytes-bytes, int64(2*3*b.sessions)*int64(window)/int64(beat); got < want*2/3 || got > want*3/2 {
 			return fmt.Errorf("%d bytes of heart-beats came, not about %d", got, want)
 		}
 		r.pair(100*float64(oursNow-ours)/float64(took), 100*float64(itsNow-its)/float64(took))

@@ -75,7 +75,7 @@ func run(args []string) error {
 	f.IntVar(&b.readers, "readers", 1000, "how many get each message of fan-out")
 	f.IntVar(&b.sessions, "sessions", 10_000, "how many sessions there are")
 	f.IntVar(&b.victims, "victims", 1000, "how many of them vanish in a storm")
-	f.IntVar(&b.curious, "curious", 3000, "how many newcomers there are")
+	f.IntVar(&b.curious, "curious", 2000, "how many newcomers there are")
 	f.IntVar(&b.pairs, "rounds", 5, "the same as -pairs")
 	f.Float64Var(&b.least, "ratio", 0, "the least share of connects per second that a store must leave")
 	document := f.String("document", "docs/performance.md", "the file that report writes")
@@ -131,10 +131,12 @@ func run(args []string) error {
 		}
 		known = true
 		b.results.clear(m.name)
+		began := time.Now()
 		if err := m.run(&b); err != nil {
 			return fmt.Errorf("%s: %w", m.name, err)
 		}
 		b.results.print(os.Stdout, m.name)
+		fmt.Printf("%s took %.0f s\n\n", m.name, time.Since(began).Seconds())
 		if *path != "" {
 			if err := b.results.save(*path); err != nil {
 				return err

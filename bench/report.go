@@ -31,9 +31,6 @@ func (rs *results) report(document string) error {
 	for _, r := range rs.Rows {
 		if sections[r.Mode] == "" {
 			sections[r.Mode] = rs.table(r.Mode)
-			if r.Mode == "growth" {
-				sections[r.Mode] += rs.growthText()
-			}
 		}
 	}
 	for name, section := range sections {
@@ -129,23 +126,6 @@ func (rs *results) fanOutPlot() string {
 	return barChart("CPU time per delivered message, as a multiple (mark: target)", bars)
 }
 
-// growthText says how much more the last of a series costs than the first.
-func (rs *results) growthText() string {
-	b := new(strings.Builder)
-	for _, inFlight := range growthLoads {
-		var series []row
-		for _, r := range rs.Rows {
-			if r.Mode == "growth" && strings.HasPrefix(r.Name, fmt.Sprintf("%d in flight", inFlight)) {
-				series = append(series, r)
-			}
-		}
-		first, last := series[0], series[len(series)-1]
-		fmt.Fprintf(b, "\nWith %d in flight a delivery to one of %d costs %.2f x one to one of %d; of the floor %.2f x.\n", inFlight, last.Size,
-			last.Value.Median/first.Value.Median, first.Size, spreadOf(last.Base).Median/spreadOf(first.Base).Median)
-	}
-	return b.String()
-}
-
 // growthPlot is lines: what a message costs by the number of its readers.
 func (rs *results) growthPlot() string {
 	lines := make([]line, 0, 2*len(growthLoads))
@@ -153,7 +133,7 @@ func (rs *results) growthPlot() string {
 		suffix := fmt.Sprintf("%d in flight", inFlight)
 		ours, its := line{label: "Caddy, " + suffix}, line{label: "floor, " + suffix, base: true}
 		for _, r := range rs.Rows {
-			if r.Mode == "growth" && strings.HasPrefix(r.Name, suffix) {
+			if r.Mode == "growth" && r.Size > 0 && strings.HasPrefix(r.Name, suffix) {
 				ours.points = append(ours.points, point{float64(r.Size), r.Value.Median * float64(r.Size) / 1e3})
 				its.points = append(its.points, point{float64(r.Size), spreadOf(r.Base).Median * float64(r.Size) / 1e3})
 			}

@@ -3,11 +3,13 @@
 package main
 
 import (
+	"bytes"
 	"encoding/xml"
 	"errors"
 	"io"
 	"os"
 	"path/filepath"
+	"regexp"
 	"strings"
 	"testing"
 )
@@ -28,6 +30,7 @@ func example() *results {
 			rs.Rows = append(rs.Rows, row{Mode: "growth", Name: name, Size: size, Value: spread{1, 1, 1}, Base: []float64{0.5}})
 		}
 	}
+	rs.add(row{Mode: "growth", Name: "1 in flight, one of 2000 to one of 1000", Unit: "x", Product: []float64{1.1}, Base: []float64{1}})
 	return rs
 }
 
@@ -63,6 +66,15 @@ func TestReport(t *testing.T) {
 	}
 	for _, plot := range []string{"fan-out.svg", "growth.svg"} {
 		wellFormed(t, filepath.Join(filepath.Dir(path), plot))
+	}
+	growth, err := os.ReadFile(filepath.Join(filepath.Dir(path), "growth.svg"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, points := range regexp.MustCompile(`points="([^"]*)"`).FindAllSubmatch(growth, -1) {
+		if len(bytes.Fields(points[1])) != 2 { // of 1000 and of 2000 readers
+			t.Errorf("a line of the plot has the points %s", points[1])
+		}
 	}
 }
 

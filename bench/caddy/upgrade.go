@@ -15,17 +15,15 @@ func init() {
 	caddy.RegisterModule(upgrade{})
 	httpcaddyfile.RegisterHandlerDirective("bench_upgrade", func(h httpcaddyfile.Helper) (caddyhttp.MiddlewareHandler, error) {
 		h.Next()
-		return upgrade{Answer: h.NextArg() && h.Val() == "answer"}, nil
+		return upgrade{}, nil
 	})
 	httpcaddyfile.RegisterDirectiveOrder("bench_upgrade", httpcaddyfile.Before, "respond")
 }
 
 // upgrade is the floor of connecting: a handler that makes a WebSocket with
-// gorilla/websocket and reads from it, as its documentation has it.
-type upgrade struct {
-	// Whether a message is answered with one of 100 bytes. Default: false.
-	Answer bool `json:"answer,omitempty"`
-}
+// gorilla/websocket and returns, and a goroutine that reads from it, as gorilla's
+// chat example has it. The access log is written as it returns.
+type upgrade struct{}
 
 // CaddyModule implements [caddy.Module].
 func (upgrade) CaddyModule() caddy.ModuleInfo {
@@ -35,20 +33,20 @@ func (upgrade) CaddyModule() caddy.ModuleInfo {
 var upgrader websocket.Upgrader
 
 // ServeHTTP implements [caddyhttp.MiddlewareHandler].
-func (u upgrade) ServeHTTP(w http.ResponseWriter, r *http.Request, _ caddyhttp.Handler) error {
+func (upgrade) ServeHTTP(w http.ResponseWriter, r *http.Request, _ caddyhttp.Handler) error {
 	conn, err := upgrader.Upgrade(hijacker{w}, r, nil)
 	if err != nil {
 		return nil //nolint:nilerr // gorilla has answered
 	}
-	defer conn.Close()
-	for {
-		if _, _, err := conn.NextReader(); err != nil {
-			return nil //nolint:nilerr // the client has gone
+	go func() {
+		defer conn.Close()
+		for {
+			if _, _, err := conn.NextReader(); err != nil {
+				return // the client has gone
+			}
 		}
-		if u.Answer && conn.WriteMessage(websocket.TextMessage, make([]byte, 100)) != nil {
-			return nil
-		}
-	}
+	}()
+	return nil
 }
 
 // hijacker is what gorilla/websocket asks for, and Caddy's writers are not.
