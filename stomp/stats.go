@@ -78,8 +78,13 @@ func (b *Broker) Stats() Stats {
 	return r
 }
 
-// countOut is called by the writer after a batch was written.
+// countOut is called by the writer after a batch was written. An empty one, of
+// which the transport has written something of its own, a pong, is no sign of life
+// to STOMP.
 func (s *Session) countOut(batch []*Message) {
+	if len(batch) == 0 {
+		return
+	}
 	n, frames := 0, 0
 	for _, m := range batch {
 		n += len(m.Data)

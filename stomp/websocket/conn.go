@@ -71,11 +71,8 @@ func (c *conn) attempt(batch []*stomp.Message, write func() (more bool, err erro
 		return 0, true, nil
 	}
 	defer out.mu.Unlock()
-	if n, err = out.collect(batch); err != nil {
-		return 0, false, err
-	}
-	if out.buf == nil {
-		return 0, false, nil
+	if n = out.collect(batch); out.buf == nil {
+		return n, false, nil
 	}
 	more, err = write()
 	return n, more, err

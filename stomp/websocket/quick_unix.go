@@ -15,7 +15,7 @@ import (
 type quickConn struct {
 	conn
 	raw syscall.RawConn
-	try func(fd uintptr) // one write(2); made once, as it is a closure
+	try func(fd uintptr) // one system call; made once, as it is a closure
 
 	// of a try, with conn.out.mu held
 	n     int

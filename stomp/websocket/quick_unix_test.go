@@ -3,7 +3,9 @@
 package websocket
 
 import (
+	"bytes"
 	"errors"
+	"io"
 	"net"
 	"slices"
 	"testing"
@@ -169,17 +171,47 @@ func TestTryWriteToTheGone(t *testing.T) {
 }
 
 // No message follows a close frame (RFC 6455 section 5.5.1), even one that
-// gorilla sent by itself.
+// gorilla sent by itself. What is written is gone, and no error: who reads says
+// why it ends.
 func TestNoMessageAfterAClose(t *testing.T) {
-	q, c := openedQuick(t, Config{})
+	transports := make(chan stomp.Transport, 1)
+	s := newBareServer(t, Config{})
+	s.open = func(tr stomp.Transport) { transports <- tr }
+	conn := new(heard)
+	d := websocket.Dialer{NetDial: func(network, addr string) (_ net.Conn, err error) {
+		conn.Conn, err = net.Dial(network, addr)
+		return conn, err
+	}}
+	ws, resp, err := d.Dial(s.url, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	_ = resp.Body.Close()
+	defer ws.Close()
+	q := (<-transports).(*quickConn)
 	q.Close(1000, "")
-	if _, _, err := q.TryWrite(messages(1, 10)); !errors.Is(err, websocket.ErrCloseSent) {
-		t.Errorf("%v", err)
+	if n, more, err := q.TryWrite(messages(2, 10)); n != 2 || more || err != nil {
+		t.Errorf("%d, %v, %v", n, more, err)
 	}
-	if err := q.Write(messages(1, 10)); !errors.Is(err, websocket.ErrCloseSent) {
-		t.Errorf("%v", err)
+	if err := q.Write(messages(1, 10)); err != nil {
+		t.Error(err)
 	}
-	c.ExpectClose(1000)
+	_, _ = io.Copy(io.Discard, conn) // until the server closes
+	if !bytes.HasSuffix(conn.all, []byte("\r\n\x88\x02\x03\xe8")) {
+		t.Errorf("after the head came %q", conn.all)
+	}
+}
+
+// heard keeps what was read.
+type heard struct {
+	net.Conn
+	all []byte
+}
+
+func (h *heard) Read(p []byte) (int, error) {
+	n, err := h.Conn.Read(p)
+	h.all = append(h.all, p[:n]...)
+	return n, err
 }
 
 // What is delivered allocates nothing, compressed or not: a message is
