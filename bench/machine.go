@@ -23,7 +23,7 @@ type machine struct {
 	Go         string `json:"go"`
 
 	// What the least system call and a page that is touched for the first time
-	// cost, in ns: machines differ by more than ten times, above all virtual ones.
+	// cost, in ns: machines differ in these, above all virtual ones.
 	Call  int `json:"system_call_ns"`
 	Fault int `json:"page_fault_ns"`
 }
