@@ -6,7 +6,7 @@ import { dirname, join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { send } from './http.mjs';
 import { Scrape } from './metrics.mjs';
-import { freePort } from './ports.mjs';
+import { freePort, listenedTwice } from './ports.mjs';
 import { killTree, memoryOf, run, runOrThrow, signal, start } from './process.mjs';
 import { Mailbox, eventually, within } from './wait.mjs';
 
@@ -213,7 +213,17 @@ ${typeof sites === 'function' ? sites(this.port, this.tlsPort) : sites}
   /** Posts a Caddyfile (given as parts) to the admin API; resolves to {ok, status, text}. */
   async load(parts, { contentType = 'text/caddyfile' } = {}) {
     const body = typeof parts === 'string' ? parts : this.caddyfile(parts);
-    return this.api('/load', { body, contentType });
+    const answer = await this.api('/load', { body, contentType });
+    await this.#settled();
+    return answer;
+  }
+
+  /**
+   * Resolves when the listeners of one configuration only are open. Caddy answers before it has closed those of the other:
+   * the one before, or the new one if it failed to start. A connection that gets to one of these is closed without an answer.
+   */
+  async #settled() {
+    await eventually('one configuration listens', () => !listenedTwice([this.port, this.tlsPort, this.admin]), { every: 2 });
   }
 
   async reload(parts) {
@@ -228,6 +238,7 @@ ${typeof sites === 'function' ? sites(this.port, this.tlsPort) : sites}
       env: this.home.env,
       timeout: 30_000,
     });
+    await this.#settled();
   }
 
   /** `caddy stop`; resolves to the milliseconds until the process was gone. */
