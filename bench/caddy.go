@@ -12,6 +12,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"strings"
 	"time"
 )
 
@@ -39,6 +40,10 @@ const endpointOptions = `
 		}
 `
 
+// listenerWrapper is an option of a server that has sessions under TLS write past
+// the scheduler.
+const listenerWrapper = "\t\tlistener_wrappers {\n\t\t\tstomp\n\t\t\ttls\n\t\t}"
+
 // caddyBinary is the Caddy to run: what CADDY_BIN names, or bench/caddy, built.
 func caddyBinary() (string, error) {
 	if bin := os.Getenv("CADDY_BIN"); bin != "" {
@@ -57,8 +62,9 @@ func caddyBinary() (string, error) {
 	return bin, nil
 }
 
-// startCaddy runs Caddy with a site that has these directives.
-func startCaddy(scheme, directives string) (*caddy, error) {
+// startCaddy runs Caddy with a site that has these directives, and options of its
+// server.
+func startCaddy(scheme, directives string, options ...string) (*caddy, error) {
 	bin, err := caddyBinary()
 	if err != nil {
 		return nil, err
@@ -84,10 +90,11 @@ func startCaddy(scheme, directives string) (*caddy, error) {
 	metrics
 	servers {
 		protocols h1 h2
+%[5]s
 	}
 }
 
-%s://%s {
+%[2]s://%[3]s {
 	bind 127.0.0.1
 	log {
 		output file %[1]s/access.log
@@ -95,7 +102,7 @@ func startCaddy(scheme, directives string) (*caddy, error) {
 %[4]s
 	respond 404
 }
-`, dir, scheme, addr, directives)
+`, dir, scheme, addr, directives, strings.Join(options, "\n"))
 	if err := os.WriteFile(filepath.Join(dir, "Caddyfile"), []byte(config), 0o600); err != nil {
 		return nil, err
 	}

@@ -23,11 +23,20 @@ func (b *bench) fanOut() error {
 		return err
 	}
 	defer secure.stop()
+	wrapped, err := startCaddy("https", "\tstomp /ws {"+endpointOptions+"\t}\n", listenerWrapper)
+	if err != nil {
+		return err
+	}
+	defer wrapped.stop()
 	plain, err := newVariant(clear, "plain", target{path: "/ws"}, b.readers, 1.3, 2)
 	if err != nil {
 		return err
 	}
 	tls, err := newVariant(secure, "TLS 1.3", target{path: "/ws", tls: true}, b.readers, 1.6, 2.7)
+	if err != nil {
+		return err
+	}
+	below, err := newVariant(wrapped, "TLS 1.3, listener wrapper", target{path: "/ws", tls: true}, b.readers, 1.6, 2.7)
 	if err != nil {
 		return err
 	}
@@ -47,7 +56,7 @@ func (b *bench) fanOut() error {
 	if err != nil {
 		return err
 	}
-	for _, v := range []*variant{tls, deflate, sockjs, xhr} {
+	for _, v := range []*variant{tls, below, deflate, sockjs, xhr} {
 		if _, err := v.size(); err != nil {
 			return err
 		}
@@ -61,7 +70,7 @@ func (b *bench) fanOut() error {
 	if err != nil {
 		return err
 	}
-	all := []*variant{plain, tls, deflate, sockjs, xhr}
+	all := []*variant{plain, tls, below, deflate, sockjs, xhr}
 	for _, inFlight := range []int{1, 64} {
 		if err := b.costs(floor, all, inFlight); err != nil {
 			return err

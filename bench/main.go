@@ -71,7 +71,7 @@ func run(args []string) error {
 	f.Usage = func() { usage(f) }
 	b := bench{results: new(results)}
 	f.IntVar(&b.pairs, "pairs", 5, "how often product and floor are measured, in turn")
-	f.DurationVar(&b.duration, "duration", 600*time.Millisecond, "of one measurement of fan-out")
+	f.DurationVar(&b.duration, "duration", 500*time.Millisecond, "of one measurement of fan-out")
 	f.IntVar(&b.readers, "readers", 1000, "how many get each message of fan-out")
 	f.IntVar(&b.sessions, "sessions", 10_000, "how many sessions there are")
 	f.IntVar(&b.victims, "victims", 1000, "how many of them vanish in a storm")

@@ -63,8 +63,9 @@ func TestNothingWaitsForTheRest(t *testing.T) {
 		stream = append(stream, p.p...)
 	}
 	for name, serve := range map[string]func(testing.TB) *server{
-		"plain": func(t testing.TB) *server { return newBareServer(t, Config{}) },
-		"TLS":   newSecureServer,
+		"plain":           func(t testing.TB) *server { return newBareServer(t, Config{}) },
+		"TLS":             secureServers["TLS"],
+		"TLS on a socket": secureServers["TLS on a socket"],
 	} {
 		t.Run(name, func(t *testing.T) {
 			s := serve(t)
@@ -84,7 +85,7 @@ func TestNothingWaitsForTheRest(t *testing.T) {
 			write(clientFrame(fin|text, "CONNECT\naccept-version:1.2\nhost:x\n\n\x00"))
 			go func() { _, _ = io.Copy(io.Discard, conn) }()
 			var reader *stomptest.Client
-			if name == "TLS" {
+			if name != "plain" {
 				reader, _ = dialSecure(t, s)
 			} else {
 				reader, _ = s.dial(t)

@@ -11,4 +11,7 @@
 // A connection costs one goroutine, which reads, with a buffer of 512 bytes.
 // Larger buffers are borrowed from a pool while there is something to read or
 // to write.
+//
+// [BelowTLS] is for those who accept connections and put TLS above: without it
+// sessions work the same, at a higher price.
 package websocket

@@ -30,26 +30,30 @@ type idle struct {
 // newIdle returns nil if c is not known well enough to wait for it below.
 func newIdle(c *lateConn) *idle {
 	i := new(idle)
-	tcp, ok := c.Conn.(*net.TCPConn)
+	below := c.Conn
+	if secure, ok := below.(*tls.Conn); ok {
+		i.tls, below = secure, secure.NetConn()
+	}
+	s, wrapped := below.(*socket)
+	if wrapped {
+		below = s.TCPConn
+	}
+	tcp, ok := below.(*net.TCPConn)
 	if !ok {
-		secure, ok := c.Conn.(*tls.Conn)
-		if !ok {
-			return nil
-		}
-		if tcp, ok = secure.NetConn().(*net.TCPConn); !ok {
-			return nil
-		}
-		i.tls = secure
+		return nil
 	}
 	var err error
 	if i.raw, err = tcp.SyscallConn(); err != nil {
 		return nil
 	}
-	if i.tls != nil {
-		i.try = peek
-	} else {
-		i.try = c.tryRead
+	if i.tls == nil {
+		c.Conn, i.try = tcp, c.tryRead
+		return i
 	}
+	if wrapped {
+		s.takeOver(i.raw)
+	}
+	i.try = peek
 	return i
 }
 

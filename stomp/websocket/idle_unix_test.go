@@ -20,12 +20,37 @@ import (
 	"github.com/caddy-stomp/caddy-stomp/stomp/stomptest"
 )
 
-// newSecureServer has TLS below its connections, as Caddy has.
-func newSecureServer(t testing.TB) *server {
+// secureServers have TLS below their connections, as Caddy has.
+var secureServers = map[string]func(testing.TB) *server{
+	"TLS": func(t testing.TB) *server { return newSecureServer(t, func(l net.Listener) net.Listener { return l }) },
+	"TLS on a socket": func(t testing.TB) *server {
+		return newSecureServer(t, func(l net.Listener) net.Listener { return socketListener{l} })
+	},
+}
+
+// overTLS runs a test with each of them.
+func overTLS(t *testing.T, test func(t *testing.T, serve func(testing.TB) *server)) {
+	for name, serve := range secureServers {
+		t.Run(name, func(t *testing.T) { test(t, serve) })
+	}
+}
+
+// socketListener accepts what is made for TLS to be put above.
+type socketListener struct{ net.Listener }
+
+func (l socketListener) Accept() (net.Conn, error) {
+	c, err := l.Listener.Accept()
+	if err == nil {
+		c, _ = BelowTLS(c)
+	}
+	return c, err
+}
+
+func newSecureServer(t testing.TB, wrap func(net.Listener) net.Listener) *server {
 	certified := httptest.NewTLSServer(nil)
 	certified.Close()
 	s := listen(t, Config{}, nil, func(s *server) {
-		s.Listener = tls.NewListener(s.Listener, &tls.Config{Certificates: certified.TLS.Certificates}) //nolint:gosec // Go's defaults
+		s.Listener = tls.NewListener(wrap(s.Listener), &tls.Config{Certificates: certified.TLS.Certificates}) //nolint:gosec // Go's defaults
 	})
 	s.url = "wss" + strings.TrimPrefix(s.url, "ws")
 	return s
@@ -72,17 +97,23 @@ func dialSecure(t testing.TB, s *server) (*stomptest.Client, *heldConn) {
 }
 
 func TestConformanceSecure(t *testing.T) {
-	s := newSecureServer(t)
-	stomptest.Run(t, func(t *testing.T) *stomptest.Client {
-		c, _ := dialSecure(t, s)
-		return c
+	overTLS(t, func(t *testing.T, serve func(testing.TB) *server) {
+		s := serve(t)
+		stomptest.Run(t, func(t *testing.T) *stomptest.Client {
+			c, _ := dialSecure(t, s)
+			return c
+		})
 	})
 }
 
 // TLS reads ahead: what came in one packet is not in the socket any more when
 // its first record was handled.
 func TestRecordsThatCameTogether(t *testing.T) {
-	s := newSecureServer(t)
+	overTLS(t, testRecordsThatCameTogether)
+}
+
+func testRecordsThatCameTogether(t *testing.T, serve func(testing.TB) *server) {
+	s := serve(t)
 	c, conn := dialSecure(t, s)
 	conn.holding = true
 	c.Raw("CONNECT\naccept-version:1.2\nhost:x\n\n\x00")
@@ -102,7 +133,11 @@ func TestRecordsThatCameTogether(t *testing.T) {
 // socket has nothing more to say: whoever leaves that way without closing the
 // socket is gone at once, and not when it has been silent for too long.
 func TestEndOfTLSThatCameWithAMessage(t *testing.T) {
-	s := newSecureServer(t)
+	overTLS(t, testEndOfTLSThatCameWithAMessage)
+}
+
+func testEndOfTLSThatCameWithAMessage(t *testing.T, serve func(testing.TB) *server) {
+	s := serve(t)
 	var conn *heldConn
 	d := websocket.Dialer{TLSClientConfig: secure, NetDial: func(network, addr string) (net.Conn, error) {
 		c, err := net.Dial(network, addr)
@@ -152,7 +187,8 @@ func TestIdleStacks(t *testing.T) {
 		most  int
 	}{
 		{"plain", func(t testing.TB) *server { return newBareServer(t, Config{}) }, 3 << 10},
-		{"TLS", newSecureServer, 5 << 10},
+		{"TLS", secureServers["TLS"], 5 << 10},
+		{"TLS on a socket", secureServers["TLS on a socket"], 5 << 10},
 	} {
 		t.Run(kind.name, func(t *testing.T) {
 			const connections = 500

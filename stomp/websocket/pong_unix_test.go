@@ -66,10 +66,11 @@ func dialRaw(t *testing.T, s *server, messages ...string) *websocket.Conn {
 // Pongs are no heart-beats: a client that pings more often than it wants to hear
 // from the server hears from it.
 func TestPingsLeaveHeartBeats(t *testing.T) {
-	for name, serve := range map[string]func(t *testing.T) *server{
-		"wrapped": func(t *testing.T) *server { return newServer(t, Config{}, nil) },
-		"bare":    func(t *testing.T) *server { return newBareServer(t, Config{}) },
-		"TLS":     func(t *testing.T) *server { return newSecureServer(t) },
+	for name, serve := range map[string]func(testing.TB) *server{
+		"wrapped":         func(t testing.TB) *server { return newServer(t, Config{}, nil) },
+		"bare":            func(t testing.TB) *server { return newBareServer(t, Config{}) },
+		"TLS":             secureServers["TLS"],
+		"TLS on a socket": secureServers["TLS on a socket"],
 	} {
 		t.Run(name, func(t *testing.T) {
 			ws := dialRaw(t, serve(t), "CONNECT\naccept-version:1.2\nhost:x\nheart-beat:0,1000\n\n\x00")

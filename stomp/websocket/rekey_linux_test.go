@@ -116,8 +116,10 @@ func dialRekeyer(t testing.TB, s *server) (*rekeyer, *websocket.Conn) {
 // New keys may be asked for at any time, and the answer is written by whoever
 // reads: however long ago the last write was that had a deadline, and however the
 // records are cut.
-func TestRekey(t *testing.T) {
-	s := newSecureServer(t)
+func TestRekey(t *testing.T) { overTLS(t, testRekey) }
+
+func testRekey(t *testing.T, serve func(testing.TB) *server) {
+	s := serve(t)
 	transports := make(chan stomp.Transport, 1)
 	s.open = func(tr stomp.Transport) { transports <- tr }
 	r, ws := dialRekeyer(t, s)

@@ -16,9 +16,9 @@ import (
 )
 
 // openedSecure is a connection over TLS to somebody who reads when the test does.
-func openedSecure(t testing.TB) (*secureConn, *websocket.Conn) {
+func openedSecure(t testing.TB, serve func(testing.TB) *server) (*secureConn, *websocket.Conn) {
 	t.Helper()
-	return openedSecureOn(t, peer{buffer: 64 << 10}) // so that it is full soon
+	return openedSecureOn(t, serve, peer{buffer: 64 << 10}) // so that it is full soon
 }
 
 // peer is what the other end makes of its socket before it connects.
@@ -37,10 +37,10 @@ func (p peer) dialer() *net.Dialer {
 	}}
 }
 
-func openedSecureOn(t testing.TB, p peer) (*secureConn, *websocket.Conn) {
+func openedSecureOn(t testing.TB, serve func(testing.TB) *server, p peer) (*secureConn, *websocket.Conn) {
 	t.Helper()
 	transports := make(chan stomp.Transport, 1)
-	s := newSecureServer(t)
+	s := serve(t)
 	s.open = func(tr stomp.Transport) { transports <- tr }
 	d := websocket.Dialer{TLSClientConfig: secure, NetDial: p.dialer().Dial}
 	ws, resp, err := d.Dial(s.url, nil)
@@ -59,10 +59,12 @@ func openedSecureOn(t testing.TB, p peer) (*secureConn, *websocket.Conn) {
 // A socket that nobody reads fills up, and nothing waits for it, whatever it is
 // filled with: a write that did would end with an error. Write brings the rest, in
 // order, and then it can be tried again.
-func TestTryWriteSecure(t *testing.T) {
+func TestTryWriteSecure(t *testing.T) { overTLS(t, testTryWriteSecure) }
+
+func testTryWriteSecure(t *testing.T, serve func(testing.TB) *server) {
 	for _, tt := range []struct{ messages, size int }{{1, 1}, {1, 128}, {64, 128}, {1, 4000}, {10, 6000}, {1, 60 << 10}, {1, 200 << 10}} {
 		t.Run(fmt.Sprintf("%dx%d", tt.messages, tt.size), func(t *testing.T) {
-			q, ws := openedSecure(t)
+			q, ws := openedSecure(t, serve)
 			for range 2 {
 				var offered, rest []*stomp.Message
 				for more := false; !more; {
@@ -99,12 +101,14 @@ func TestTryWriteSecure(t *testing.T) {
 // A peer whose segments or whose window are small makes the kernel cut what it is
 // given into small pieces, each with its own costs. Nothing waits for it either,
 // nor for one whose pieces are so large that notSent is the bound.
-func TestTryWriteSecureInPieces(t *testing.T) {
+func TestTryWriteSecureInPieces(t *testing.T) { overTLS(t, testTryWriteSecureInPieces) }
+
+func testTryWriteSecureInPieces(t *testing.T, serve func(testing.TB) *server) {
 	for _, p := range []peer{{0, 88}, {0, 1460}, {1, 88}, {1, 536}, {1, 1460}, {0, 0}} {
 		for _, tt := range []struct{ messages, size int }{{1, 1}, {1, 1000}, {64, 128}, {1, 8 << 10}, {1, 10 << 10}, {1, 15 << 10}, {1, 20 << 10}, {1, 28 << 10}} {
 			for _, ours := range []int{32 << 10, 200 << 10, 0} {
 				t.Run(fmt.Sprintf("buffers %d to %d, segment %d, %dx%d", ours, p.buffer, p.segment, tt.messages, tt.size), func(t *testing.T) {
-					q, _ := openedSecureOn(t, p)
+					q, _ := openedSecureOn(t, serve, p)
 					q.SetSilenceTimeout(30 * time.Second) // which sets notSent
 					if ours > 0 {                         // it does not grow then
 						if err := tcpConn(q.out.Conn).SetWriteBuffer(ours); err != nil {
@@ -126,8 +130,10 @@ func TestTryWriteSecureInPieces(t *testing.T) {
 }
 
 // What is delivered over TLS allocates nothing.
-func TestAllocationsPerSecureTry(t *testing.T) {
-	q, ws := openedSecure(t)
+func TestAllocationsPerSecureTry(t *testing.T) { overTLS(t, testAllocationsPerSecureTry) }
+
+func testAllocationsPerSecureTry(t *testing.T, serve func(testing.TB) *server) {
+	q, ws := openedSecure(t, serve)
 	batch := messages(3, 128)
 	const runs = 20 // which the socket has room for
 	allocs := testing.AllocsPerRun(runs, func() {
@@ -147,8 +153,10 @@ func TestAllocationsPerSecureTry(t *testing.T) {
 
 // The kernel is asked again when what it has said is used up, and when others may
 // have written: a KeyUpdate is answered by the goroutine that reads.
-func TestRoomIsAskedFor(t *testing.T) {
-	q, ws := openedSecure(t)
+func TestRoomIsAskedFor(t *testing.T) { overTLS(t, testRoomIsAskedFor) }
+
+func testRoomIsAskedFor(t *testing.T, serve func(testing.TB) *server) {
+	q, ws := openedSecure(t, serve)
 	asks, ask := 0, q.ask
 	q.ask = func(fd uintptr) {
 		asks++

@@ -1,0 +1,66 @@
+//go:build unix
+
+package websocket
+
+import (
+	"net"
+	"syscall"
+)
+
+// BelowTLS returns a TCP connection to put TLS above whose sessions write to the
+// socket as they do without TLS: unknown to the runtime's scheduler, see write. Until
+// [Accept] takes it over, and if it never does, it is c. Not ok is what is no TCP
+// connection, or is wrapped: it is returned as it is.
+func BelowTLS(c net.Conn) (_ net.Conn, ok bool) {
+	tcp, ok := c.(*net.TCPConn)
+	if !ok {
+		return c, false
+	}
+	return &socket{TCPConn: tcp}, true
+}
+
+// socket is a TCP connection below TLS.
+type socket struct {
+	*net.TCPConn
+	direct *direct // nil: not taken over
+}
+
+// direct writes to a socket.
+type direct struct {
+	raw syscall.RawConn
+	try func(fd uintptr) // one system call; made once, as it is a closure
+
+	// of a write
+	p     []byte
+	n     int
+	errno syscall.Errno
+}
+
+// takeOver has writes go to the socket directly. From then on TLS is the only one
+// that writes, as hijacking has ended all that the HTTP server does, and writes one
+// thing at a time.
+func (s *socket) takeOver(raw syscall.RawConn) {
+	d := &direct{raw: raw}
+	d.try = func(fd uintptr) { d.n, d.errno = write(fd, d.p) }
+	s.direct = d
+}
+
+// Write implements [net.Conn].
+func (s *socket) Write(p []byte) (n int, err error) {
+	if d := s.direct; d != nil {
+		d.p = p
+		err = d.raw.Control(d.try)
+		d.p = nil
+		if err == nil && d.errno == 0 {
+			n = d.n
+		}
+		if n == len(p) {
+			return n, nil
+		}
+	}
+	m, err := s.TCPConn.Write(p[n:]) // which waits for room, or says what is wrong
+	return n + m, err
+}
+
+// NetConn is the connection itself.
+func (s *socket) NetConn() net.Conn { return s.TCPConn }

@@ -1,0 +1,118 @@
+//go:build unix
+
+package websocket
+
+import (
+	"bytes"
+	"crypto/tls"
+	"errors"
+	"io"
+	"net"
+	"os"
+	"testing"
+	"time"
+)
+
+// below is a connection that TLS would be put above, and its peer.
+func below(t *testing.T) (*socket, *net.TCPConn) {
+	t.Helper()
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer l.Close()
+	dialed, err := net.Dial("tcp", l.Addr().String())
+	if err != nil {
+		t.Fatal(err)
+	}
+	accepted, err := l.Accept()
+	if err != nil {
+		t.Fatal(err)
+	}
+	c, ok := BelowTLS(accepted)
+	if !ok {
+		t.Fatalf("%T is not taken", accepted)
+	}
+	t.Cleanup(func() { _, _ = c.Close(), dialed.Close() })
+	return c.(*socket), dialed.(*net.TCPConn)
+}
+
+func (s *socket) taken(t *testing.T) *socket {
+	t.Helper()
+	raw, err := s.SyscallConn()
+	if err != nil {
+		t.Fatal(err)
+	}
+	s.takeOver(raw)
+	return s
+}
+
+// What is written directly comes as a whole and in order, with room for it or not.
+func TestWriteBelowTLS(t *testing.T) {
+	s, peer := below(t)
+	s.taken(t)
+	want := bytes.Repeat([]byte("0123456789abcdef"), 1<<20) // more than the socket takes
+	written := make(chan error, 1)
+	go func() {
+		for p := want; len(p) > 0; p = p[min(len(p), 1_000_003):] {
+			q := p[:min(len(p), 1_000_003)]
+			if n, err := s.Write(q); n != len(q) || err != nil {
+				written <- errors.Join(err, io.ErrShortWrite)
+				return
+			}
+		}
+		written <- s.CloseWrite()
+	}()
+	got, err := io.ReadAll(peer)
+	if err != nil || !bytes.Equal(got, want) {
+		t.Errorf("%d bytes of %d, as they were: %v; %v", len(got), len(want), bytes.HasPrefix(want, got), err)
+	}
+	if err := <-written; err != nil {
+		t.Error(err)
+	}
+}
+
+// A socket that is full is waited for until the deadline; one that is closed says
+// so; and how much was written is said in any case.
+func TestWriteBelowTLSFails(t *testing.T) {
+	s, peer := below(t)
+	s.taken(t)
+	if err := s.SetWriteDeadline(time.Now().Add(200 * time.Millisecond)); err != nil {
+		t.Fatal(err)
+	}
+	n, err := s.Write(make([]byte, 64<<20))
+	if n == 0 || n == 64<<20 || !errors.Is(err, os.ErrDeadlineExceeded) {
+		t.Errorf("%d, %v", n, err)
+	}
+	_ = s.CloseWrite()
+	if got, err := io.Copy(io.Discard, peer); got != int64(n) || err != nil {
+		t.Errorf("%d bytes came, %d were written: %v", got, n, err)
+	}
+	_ = s.Close()
+	if n, err := s.Write([]byte("x")); n != 0 || !errors.Is(err, net.ErrClosed) {
+		t.Errorf("%d, %v", n, err)
+	}
+}
+
+// Until it is taken over it is what it was: its deadlines are obeyed, and what the
+// HTTP server looks for in a TCP connection is there.
+func TestBelowTLSIsWhatItWas(t *testing.T) {
+	s, _ := below(t)
+	if err := s.SetWriteDeadline(time.Unix(1, 0)); err != nil {
+		t.Fatal(err)
+	}
+	if n, err := s.Write([]byte("x")); n != 0 || !errors.Is(err, os.ErrDeadlineExceeded) {
+		t.Errorf("%d, %v", n, err)
+	}
+	if _, ok := net.Conn(s).(io.ReaderFrom); !ok {
+		t.Error("files are not sent by the kernel")
+	}
+	if tcpConn(s) != s.TCPConn {
+		t.Error("its options cannot be set")
+	}
+	for _, c := range []net.Conn{s, tls.Server(s, nil), countingConn{Conn: s}} {
+		if same, ok := BelowTLS(c); ok || same != c {
+			t.Errorf("%T: %v, %T", c, ok, same)
+		}
+	}
+}
