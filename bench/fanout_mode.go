@@ -4,6 +4,7 @@ package main
 
 import (
 	"fmt"
+	"math/rand/v2"
 	"time"
 )
 
@@ -101,12 +102,20 @@ func newVariant(c *caddy, name string, t target, readers int, one, many float64)
 // costs measures CPU time per delivery: of all, in turn with the floor.
 func (b *bench) costs(floor *audience, all []*variant, inFlight int) error {
 	costs, allocs := make([]row, len(all)), make([]row, len(all))
-	for range b.pairs {
-		its, err := floor.inFlight(inFlight, b.duration)
-		if err != nil {
-			return err
-		}
-		for i, v := range all {
+	its := make([]float64, b.pairs)
+	for pair := range b.pairs {
+		// in another order each time: what one leaves behind, in caches and as
+		// threads that look for work, is the next one's
+		for _, i := range rand.Perm(len(all) + 1) { //nolint:gosec // no secret
+			if i == len(all) {
+				c, err := floor.inFlight(inFlight, b.duration)
+				if err != nil {
+					return err
+				}
+				its[pair] = c.perDelivery()
+				continue
+			}
+			v := all[i]
 			before, err := v.caddy.heap(false)
 			if err != nil {
 				return err
@@ -120,14 +129,13 @@ func (b *bench) costs(floor *audience, all []*variant, inFlight int) error {
 				return err
 			}
 			costs[i].Product = append(costs[i].Product, ours.perDelivery())
-			costs[i].Base = append(costs[i].Base, its.perDelivery())
 			allocs[i].Product = append(allocs[i].Product, float64(after.Mallocs-before.Mallocs)/float64(ours.deliveries))
 		}
 	}
 	for i, v := range all {
 		r := row{
 			Mode: "fan-out", Name: fmt.Sprintf("%s, %d in flight", v.name, inFlight), Unit: "us CPU/delivery",
-			Product: costs[i].Product, Base: costs[i].Base, To: "floor", Target: v.targets[inFlight],
+			Product: costs[i].Product, Base: its, To: "floor", Target: v.targets[inFlight],
 		}
 		if v.name == "permessage-deflate" {
 			r.Base, r.To = costs[0].Product, all[0].name
