@@ -65,6 +65,9 @@ func (c *conn) received(p []byte) error {
 		switch opcode {
 		case opText, opBinary:
 			payload = c.complete(payload)
+			if err := c.closed(payload); err != nil {
+				return err
+			}
 			for range c.in(payload) {
 				c.got++
 				if c.message == nil {
@@ -83,6 +86,20 @@ func (c *conn) received(p []byte) error {
 		}
 		return nil
 	})
+}
+
+// closed is the close frame of SockJS in a payload, as an error: whoever asks again
+// gets it again, and no message ever.
+func (c *conn) closed(payload []byte) error {
+	if c.kind != sockJS && c.kind != streaming {
+		return nil
+	}
+	for line := range bytes.Lines(payload) {
+		if line[0] == 'c' {
+			return fmt.Errorf("closed by the server: %s", bytes.TrimSpace(line))
+		}
+	}
+	return nil
 }
 
 // in is how many MESSAGE frames are in a payload: what begins otherwise is a

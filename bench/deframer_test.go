@@ -140,3 +140,26 @@ func TestParseBenchmark(t *testing.T) {
 		}
 	}
 }
+
+// A session of SockJS that the server has ended is no client that waits: it fails
+// the measurement.
+func TestEndOfSockJS(t *testing.T) {
+	const end = `c[1002,"Connection interrupted"]`
+	frames := []string{"h", `a["MESSAGE\n\nc\n"]`, end}
+	for of, stream := range map[kind]func(frame string) string{
+		sockJS:    func(frame string) string { return fmt.Sprintf("\x81%c%s", len(frame), frame) },
+		streaming: func(frame string) string { return fmt.Sprintf("%x\r\n%s\n\r\n", len(frame)+1, frame) },
+	} {
+		c := &conn{kind: of}
+		c.messages.chunks = of == streaming
+		for _, frame := range frames {
+			err := c.received([]byte(stream(frame)))
+			if ended := err != nil && strings.Contains(err.Error(), end); ended != (frame == end) {
+				t.Errorf("%v: %s: %v", of, frame, err)
+			}
+		}
+		if c.got != 1 {
+			t.Errorf("%v: %d messages", of, c.got)
+		}
+	}
+}

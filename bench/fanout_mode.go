@@ -14,7 +14,8 @@ func (b *bench) fanOut() error {
 	clear, err := startCaddy("http", "\tstomp /ws {"+endpointOptions+"\t}\n"+
 		"\tstomp /deflate {"+endpointOptions+"\t\tcompression\n\t}\n"+
 		"\tstomp /sockjs {"+endpointOptions+"\t\tsockjs\n\t}\n"+
-		"\tstomp /xhr {"+endpointOptions+"\t\tsockjs\n\t}\n")
+		// in turns: whose response has ended asks for the next when it is his again
+		"\tstomp /xhr {"+endpointOptions+"\t\tsockjs {\n\t\t\tdisconnect_delay 1m\n\t\t}\n\t}\n")
 	if err != nil {
 		return err
 	}
