@@ -65,9 +65,9 @@ func (l *listener) Accept() (net.Conn, error) {
 		return nil, err
 	}
 	c, ok := websocket.BelowTLS(c)
-	if !ok {
+	if !ok && l.Addr().Network() != "unix" { // which servers may have besides
 		l.warn.Do(func() {
-			l.log.Warn("the listener wrapper stomp does nothing here: it belongs right before tls, after no other wrapper, and wants TCP",
+			l.log.Warn("the listener wrapper stomp does nothing here: it belongs right before tls, and after no other wrapper",
 				zap.Stringer("address", l.Addr()), zap.String("connection", fmt.Sprintf("%T", c)))
 		})
 	}

@@ -1,6 +1,7 @@
 package caddymodule
 
 import (
+	"context"
 	"crypto/tls"
 	"fmt"
 	"io"
@@ -95,14 +96,29 @@ https://localhost:$PORT2 {
 	tls $TLS
 	import site
 }
+
+http://local {
+	bind unix/$DIR/socket
+	import site
+}
 `
 
 // useWrapped has sessions and requests of every kind, over TLS and without.
 func useWrapped(t *testing.T, s *server) {
 	t.Helper()
-	file := strings.Repeat("a file that the kernel sends. ", 100_000)
+	file := strings.Repeat("a file that is served. ", 100_000)
 	if err := os.WriteFile(filepath.Join(s.dir, "file.txt"), []byte(file), 0o600); err != nil {
 		t.Fatal(err)
+	}
+	local := &http.Client{Timeout: patience, Transport: &http.Transport{
+		DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) {
+			return new(net.Dialer).DialContext(ctx, "unix", filepath.Join(s.dir, "socket"))
+		}, DisableKeepAlives: true,
+	}}
+	if resp, err := local.Get("http://local/file.txt"); err != nil {
+		t.Error(err)
+	} else {
+		_ = resp.Body.Close()
 	}
 	secure := "localhost:" + s.port2
 	for _, url := range []string{s.ws("/ws"), s.ws("/ws/websocket"), "wss://" + secure + "/ws", "wss://" + secure + "/ws/websocket"} {
@@ -137,7 +153,7 @@ func TestListenerWrapper(t *testing.T) {
 	s := run(t, fmt.Sprintf(wrapped, "stomp\n\t\t\ttls"))
 	kinds()
 	useWrapped(t, s)
-	if got, want := kinds(), []string{"*tls.Conn on *websocket.socket", "*websocket.socket"}; !slices.Equal(got, want) {
+	if got, want := kinds(), []string{"*net.UnixConn", "*tls.Conn on *websocket.socket", "*websocket.socket"}; !slices.Equal(got, want) {
 		t.Errorf("connections are %q, want %q", got, want)
 	}
 	if said := s.logged(vain); len(said) > 0 {
@@ -160,8 +176,10 @@ func TestListenerWrapperInVain(t *testing.T) {
 			for _, entry := range said {
 				addresses[entry["address"]] = true
 			}
-			secure := slices.ContainsFunc(said, func(entry map[string]any) bool { return strings.HasSuffix(fmt.Sprint(entry["address"]), ":"+s.port2) })
-			if !secure || len(addresses) != len(said) {
+			on := func(end string) bool {
+				return slices.ContainsFunc(said, func(entry map[string]any) bool { return strings.HasSuffix(fmt.Sprint(entry["address"]), end) })
+			}
+			if !on(":"+s.port2) || on("socket") || len(addresses) != len(said) {
 				t.Errorf("it says %v", said)
 			}
 		})

@@ -213,9 +213,11 @@ ${typeof sites === 'function' ? sites(this.port, this.tlsPort) : sites}
   /** Posts a Caddyfile (given as parts) to the admin API; resolves to {ok, status, text}. */
   async load(parts, { contentType = 'text/caddyfile' } = {}) {
     const body = typeof parts === 'string' ? parts : this.caddyfile(parts);
-    const answer = await this.api('/load', { body, contentType });
-    await this.#settled();
-    return answer;
+    try {
+      return await this.api('/load', { body, contentType });
+    } finally {
+      await this.#settled();
+    }
   }
 
   /**

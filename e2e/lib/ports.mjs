@@ -26,7 +26,7 @@ export async function occupyPort() {
   return { port: server.address().port, close: () => new Promise((resolve) => server.close(resolve)) };
 }
 
-/** Whether two sockets listen on one address with one of these ports, as SO_REUSEPORT lets them. */
+/** Whether two sockets of this network namespace listen on one address with one of these ports, as SO_REUSEPORT lets them. */
 export function listenedTwice(ports) {
   const listening = ['tcp', 'tcp6'].flatMap((file) =>
     readFileSync(`/proc/net/${file}`, 'utf8')

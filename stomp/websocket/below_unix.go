@@ -4,19 +4,22 @@ package websocket
 
 import (
 	"net"
+	"os"
 	"syscall"
 )
 
 // BelowTLS returns a TCP connection to put TLS above whose sessions write to the
-// socket as they do without TLS: unknown to the runtime's scheduler, see write. Until
-// [Accept] takes it over, and if it never does, it is c. Not ok is what is no TCP
-// connection, or is wrapped: it is returned as it is.
+// socket as they do without TLS: on Linux unknown to the runtime's scheduler, see
+// write. Until [Accept] takes it over, and if it never does, it is c. Not ok is what
+// is no TCP connection, or is wrapped: it is returned as it is.
 func BelowTLS(c net.Conn) (_ net.Conn, ok bool) {
-	tcp, ok := c.(*net.TCPConn)
-	if !ok {
-		return c, false
+	switch c := c.(type) {
+	case *net.TCPConn:
+		return &socket{TCPConn: c}, true
+	case *socket:
+		return c, true
 	}
-	return &socket{TCPConn: tcp}, true
+	return c, false
 }
 
 // socket is a TCP connection below TLS.
@@ -51,14 +54,17 @@ func (s *socket) Write(p []byte) (n int, err error) {
 		d.p = p
 		err = d.raw.Control(d.try)
 		d.p = nil
-		if err == nil && d.errno == 0 {
+		switch {
+		case err != nil || d.errno == syscall.EAGAIN:
+		case d.errno != 0: // which the socket says once
+			return 0, &net.OpError{Op: "write", Net: "tcp", Err: os.NewSyscallError("write", d.errno)}
+		case d.n == len(p):
+			return d.n, nil
+		default:
 			n = d.n
 		}
-		if n == len(p) {
-			return n, nil
-		}
 	}
-	m, err := s.TCPConn.Write(p[n:]) // which waits for room, or says what is wrong
+	m, err := s.TCPConn.Write(p[n:]) // which waits for room, or says that it is closed
 	return n + m, err
 }
 

@@ -10,6 +10,7 @@ import (
 	"io"
 	"net"
 	"os"
+	"syscall"
 	"testing"
 	"time"
 )
@@ -93,6 +94,14 @@ func TestWriteBelowTLSFails(t *testing.T) {
 	if n == 0 || n == 64<<20 || !errors.Is(err, os.ErrDeadlineExceeded) {
 		t.Errorf("%d, %v", n, err)
 	}
+	for m := n; m > 0; n += m { // until there is no room at all
+		if err := s.SetWriteDeadline(time.Now().Add(50 * time.Millisecond)); err != nil {
+			t.Fatal(err)
+		}
+		if m, err = s.Write(make([]byte, 1<<20)); !errors.Is(err, os.ErrDeadlineExceeded) {
+			t.Fatalf("%d, %v", m, err)
+		}
+	}
 	_ = s.CloseWrite()
 	if got, err := io.Copy(io.Discard, peer); got != int64(n)+1 || err != nil {
 		t.Errorf("%d bytes came, %d were written: %v", got, n, err)
@@ -100,6 +109,52 @@ func TestWriteBelowTLSFails(t *testing.T) {
 	_ = s.Close()
 	if n, err := s.Write([]byte("x")); n != 0 || !errors.Is(err, net.ErrClosed) {
 		t.Errorf("%d, %v", n, err)
+	}
+}
+
+// What the socket has to say of its end it says once, and that is passed on: a
+// connection that timed out is another end of a session than one that was reset.
+func TestWriteBelowTLSSaysWhy(t *testing.T) {
+	s, peer := below(t)
+	s.taken(t)
+	if err := peer.SetLinger(0); err != nil {
+		t.Fatal(err)
+	}
+	_ = peer.Close()
+	for end := time.Now().Add(30 * time.Second); ; time.Sleep(time.Millisecond) {
+		n, err := s.Write([]byte("x"))
+		if err == nil && time.Now().Before(end) {
+			continue // the reset is under way
+		}
+		if n != 0 || !errors.Is(err, syscall.ECONNRESET) {
+			t.Errorf("%d, %v", n, err)
+		}
+		return
+	}
+}
+
+// A descriptor is used again by whoever opens something next, who gets nothing of
+// what is written after.
+func TestWriteBelowTLSAfterClose(t *testing.T) {
+	s, _ := below(t)
+	s.taken(t)
+	if _, err := s.Write([]byte("x")); err != nil {
+		t.Fatal(err)
+	}
+	_ = s.Close()
+	var others []net.Conn
+	for range 4 {
+		a, b := below(t)
+		others = append(others, a, b)
+	}
+	if n, err := s.Write([]byte("x")); n != 0 || !errors.Is(err, net.ErrClosed) {
+		t.Errorf("%d, %v", n, err)
+	}
+	for _, c := range others {
+		_ = c.SetReadDeadline(time.Now().Add(10 * time.Millisecond))
+		if n, err := c.Read(make([]byte, 1)); n != 0 || !errors.Is(err, os.ErrDeadlineExceeded) {
+			t.Errorf("another one got %d bytes, %v", n, err)
+		}
 	}
 }
 
@@ -120,7 +175,7 @@ func TestBelowTLSIsWhatItWas(t *testing.T) {
 		t.Error("its options cannot be set")
 	}
 	for _, c := range []net.Conn{s, tls.Server(s, nil), countingConn{Conn: s}} {
-		if same, ok := BelowTLS(c); ok || same != c {
+		if same, ok := BelowTLS(c); ok != (c == s) || same != c {
 			t.Errorf("%T: %v, %T", c, ok, same)
 		}
 	}
