@@ -61,23 +61,20 @@ func newIdle(c *lateConn) *idle {
 // its caller wait for something, unless only a look was asked for.
 func (c *lateConn) tryRead(fd uintptr) bool {
 	buf := reads.Get().(*[]byte)
-	n, err := syscall.Read(int(fd), *buf)
-	for errors.Is(err, syscall.EINTR) {
-		n, err = syscall.Read(int(fd), *buf)
-	}
+	n, errno := read(fd, *buf, false)
 	if n > 0 {
 		c.lead, c.held = (*buf)[:n], buf
 		return true
 	}
 	reads.Put(buf)
-	return c.look || !errors.Is(err, syscall.EAGAIN) // who reads next finds out
+	return c.look || errno != syscall.EAGAIN // who reads next finds out
 }
 
 // peek says whether there is something to read.
 func peek(fd uintptr) bool {
 	var b [1]byte
-	_, _, err := syscall.Recvfrom(int(fd), b[:], syscall.MSG_PEEK)
-	return !errors.Is(err, syscall.EAGAIN) // who reads next finds out
+	_, errno := read(fd, b[:], true)
+	return errno != syscall.EAGAIN // who reads next finds out
 }
 
 // wait returns when there is something to read, or nothing will come.
