@@ -31,7 +31,7 @@ func percentile[T cmp.Ordered](values []T, p float64) T {
 		return zero
 	}
 	slices.Sort(values)
-	rank := int(math.Ceil(p / 100 * float64(len(values))))
+	rank := int(math.Ceil(p * float64(len(values)) / 100)) // in this order: 28 % of 25 are 7 exactly
 	return values[min(max(rank, 1), len(values))-1]
 }
 

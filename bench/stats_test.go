@@ -35,6 +35,9 @@ func TestPercentile(t *testing.T) {
 	if got := percentile([]time.Duration(nil), 99); got != 0 {
 		t.Errorf("of none: %v", got)
 	}
+	if got := percentile([]int{1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15, 16, 17, 18, 19, 20, 21, 22, 23, 24, 25}, 28); got != 7 {
+		t.Errorf("p28 of 1 to 25: %d", got)
+	}
 	for range 200 {
 		values := make([]int, 1+rand.IntN(300))
 		for i := range values {
