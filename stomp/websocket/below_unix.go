@@ -9,9 +9,9 @@ import (
 )
 
 // BelowTLS returns a TCP connection to put TLS above whose sessions write to the
-// socket as they do without TLS: on Linux unknown to the runtime's scheduler, see
-// write. Until [Accept] takes it over, and if it never does, it is c. Not ok is what
-// is no TCP connection, or is wrapped: it is returned as it is.
+// socket as they do without TLS: on Linux unknown to the runtime's scheduler. Until
+// [Accept] takes it over, and if it never does, it is c. Not ok is what is no TCP
+// connection, or is wrapped: it is returned as it is.
 func BelowTLS(c net.Conn) (_ net.Conn, ok bool) {
 	switch c := c.(type) {
 	case *net.TCPConn:

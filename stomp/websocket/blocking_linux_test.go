@@ -42,7 +42,6 @@ func TestBlockingSocket(t *testing.T) {
 			if _, _, err := q.TryWrite(messages(10, 5000)); err != nil {
 				t.Error(err)
 			}
-			time.Sleep(time.Millisecond)
 		}
 	}()
 	select {

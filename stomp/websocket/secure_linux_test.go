@@ -129,14 +129,24 @@ func testTryWriteSecureInPieces(t *testing.T, serve func(testing.TB) *server) {
 	}
 }
 
+// settle returns when the reading goroutine waits, again since then, and does not
+// use the connection any more.
+func settle(t *testing.T, q *secureConn, since uint32) {
+	t.Helper()
+	waiting := func() bool { n := q.idle.waits.Load(); return n > since && n%2 == 1 }
+	for deadline := time.Now().Add(30 * time.Second); !waiting(); time.Sleep(time.Millisecond) {
+		if time.Now().After(deadline) {
+			t.Fatal("the reading goroutine does not wait")
+		}
+	}
+}
+
 // What is delivered over TLS allocates nothing.
 func TestAllocationsPerSecureTry(t *testing.T) { overTLS(t, testAllocationsPerSecureTry) }
 
 func testAllocationsPerSecureTry(t *testing.T, serve func(testing.TB) *server) {
 	q, ws := openedSecure(t, serve)
-	for q.idle.waits.Load()%2 == 0 { // the reading goroutine may be about to look whether a deadline has passed
-		time.Sleep(time.Millisecond)
-	}
+	settle(t, q, 0)
 	batch := messages(3, 128)
 	const runs = 20 // which the socket has room for
 	allocs := testing.AllocsPerRun(runs, func() {
@@ -176,16 +186,7 @@ func testRoomIsAskedFor(t *testing.T, serve func(testing.TB) *server) {
 			}
 		}
 	}
-	waiting := func(since uint32) bool { n := q.idle.waits.Load(); return n > since && n%2 == 1 }
-	settle := func(since uint32) {
-		t.Helper()
-		for deadline := time.Now().Add(30 * time.Second); !waiting(since); time.Sleep(time.Millisecond) {
-			if time.Now().After(deadline) {
-				t.Fatal("the reading goroutine does not wait")
-			}
-		}
-	}
-	settle(0)
+	settle(t, q, 0)
 	try(5)
 	if asks != 1 {
 		t.Errorf("asked %d times for 5 small messages", asks)
@@ -199,7 +200,7 @@ func testRoomIsAskedFor(t *testing.T, serve func(testing.TB) *server) {
 	if err := ws.WriteMessage(websocket.TextMessage, []byte("\n")); err != nil {
 		t.Fatal(err)
 	}
-	settle(waits)
+	settle(t, q, waits)
 	try(1)
 	if asks != before+1 {
 		t.Errorf("asked %d times after something was read", asks-before)
